@@ -1,0 +1,3 @@
+"""Holdfast: trading-strategy research that survives anything."""
+
+__version__ = "0.1.0"

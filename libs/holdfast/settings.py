@@ -1,0 +1,73 @@
+"""Owns every environment variable. A bad value stops the process with one clear line naming the variable."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from holdfast.errors import InvalidRequest, Violation
+
+DEFAULT_COORDINATOR = "127.0.0.1:7400"
+
+
+
+class Settings(BaseSettings):
+    """Settings of every process; each reads what it needs. Times are in seconds unless the name says otherwise."""
+
+    model_config = SettingsConfigDict(env_prefix="", case_sensitive=True, extra="ignore", frozen=True)
+
+    database_url: str = Field("", alias="HOLDFAST_DATABASE_URL")
+    listen: str = Field("", alias="HOLDFAST_LISTEN", pattern=r"^$|^[^\s:]+:\d{1,5}$|^\[[^\s]+\]:\d{1,5}$")
+    coordinator: str = Field(DEFAULT_COORDINATOR, alias="HOLDFAST_COORDINATOR")
+    advertise: str = Field("", alias="HOLDFAST_ADVERTISE")
+    worker_id: str = Field("", alias="HOLDFAST_WORKER_ID", pattern=r"^[A-Za-z0-9._-]{0,63}$")
+    store_url: str = Field("", alias="HOLDFAST_STORE_URL")
+    data_dir: Path = Field(Path("~/.holdfast"), alias="HOLDFAST_DATA_DIR")
+    slots: int = Field(1, alias="HOLDFAST_SLOTS", ge=1, le=256)
+    grace_seconds: float = Field(30.0, alias="HOLDFAST_GRACE_SECONDS", gt=0)
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", alias="HOLDFAST_LOG_LEVEL")
+    orphan_timeout_seconds: float = Field(60.0, alias="ORPHAN_TIMEOUT_SECONDS", gt=0)
+    orphan_check_interval_seconds: float = Field(15.0, alias="ORPHAN_CHECK_INTERVAL_SECONDS", gt=0)
+    heartbeat_interval_seconds: float = Field(1.0, alias="HEARTBEAT_INTERVAL_SECONDS", gt=0)
+    checkpoint_max_age_days: int = Field(30, alias="CHECKPOINT_MAX_AGE_DAYS", ge=1)
+    checkpoint_cleanup_interval_hours: float = Field(24.0, alias="CHECKPOINT_CLEANUP_INTERVAL_HOURS", gt=0)
+    research_restart_policy: Literal["resume", "fail"] = Field("resume", alias="RESEARCH_RESTART_POLICY")
+    research_poll_interval_seconds: float = Field(2.0, alias="RESEARCH_POLL_INTERVAL_SECONDS", gt=0)
+    max_concurrent_researches: int = Field(0, alias="MAX_CONCURRENT_RESEARCHES", ge=0)
+
+    @property
+    def home(self) -> Path:
+        """The data directory, absolute."""
+        return self.data_dir.expanduser().resolve()
+
+    @property
+    def store(self) -> str:
+        """The artifact store's URL or directory; `<data dir>/store` unless set."""
+        return self.store_url or str(self.home / "store")
+
+    @property
+    def market_dir(self) -> Path:
+        """Where imported market data lies."""
+        return self.home / "market"
+
+
+def load_settings() -> Settings:
+    """Reads the environment.
+
+    Raises InvalidRequest with one violation per bad variable.
+    """
+    try:
+        return Settings()  # type: ignore[call-arg]  # every field comes from the environment
+    except ValidationError as error:
+        violations = tuple(
+            Violation(path=str(item["loc"][0]), value=repr(item["input"]), allowed=item["msg"]) for item in error.errors()
+        )
+        text = "; ".join(f"{v.path}={v.value}: {v.allowed}" for v in violations)
+        raise InvalidRequest(
+            f"Bad setting: {text}. Correct the environment variable and start again.",
+            violations=violations,
+            reason="INVALID_SETTING",
+        ) from error
