@@ -24,7 +24,9 @@ def generate(into: Path) -> None:
     status = protoc.main(["protoc", f"-I{PROTOS}", f"-I{well_known}", *outputs, *sources])
     if status != 0:
         sys.exit(f"protoc failed with status {status}: see its message above.")
-    (into / PACKAGE / "__init__.py").write_text('"""Generated from protos/holdfast/v1 by `make protos`; never edited by hand."""\n')
+    (into / PACKAGE / "__init__.py").write_text(
+        '"""Generated from protos/holdfast/v1 by `make protos`; never edited by hand."""\n'
+    )
 
 
 def main() -> None:

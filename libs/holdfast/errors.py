@@ -11,8 +11,8 @@
     ├── Unimplemented           UNIMPLEMENTED         not built yet
     └── InternalError           INTERNAL              a defect of Holdfast
 
-A server raises one; `holdfast.service` turns it into google.rpc.Status with ErrorInfo (and BadRequest); the client turns
-that back into the same class with the same fields. Owns no transport.
+A server raises one; `holdfast.service` turns it into google.rpc.Status with ErrorInfo (and BadRequest); the client
+turns that back into the same class with the same fields. Owns no transport.
 """
 
 from __future__ import annotations

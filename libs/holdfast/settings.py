@@ -13,7 +13,6 @@ from holdfast.errors import InvalidRequest, Violation
 DEFAULT_COORDINATOR = "127.0.0.1:7400"
 
 
-
 class Settings(BaseSettings):
     """Settings of every process; each reads what it needs. Times are in seconds unless the name says otherwise."""
 
@@ -63,7 +62,8 @@ def load_settings() -> Settings:
         return Settings()  # type: ignore[call-arg]  # every field comes from the environment
     except ValidationError as error:
         violations = tuple(
-            Violation(path=str(item["loc"][0]), value=repr(item["input"]), allowed=item["msg"]) for item in error.errors()
+            Violation(path=str(item["loc"][0]), value=repr(item["input"]), allowed=item["msg"])
+            for item in error.errors()
         )
         text = "; ".join(f"{v.path}={v.value}: {v.allowed}" for v in violations)
         raise InvalidRequest(

@@ -1,8 +1,8 @@
 """What a run sees of Holdfast: its assignment, and four things it may say. Owns no process, no socket, no gRPC.
 
 A kind of run (training, backtest) is one function, `execute(run: Run) -> RunResult`, imported by name in the run's own
-process. It must look at `run.stop_requested` at least every few tens of milliseconds of work, and after a stop raise `RunStopped`
-once its last checkpoint is saved.
+process. It must look at `run.stop_requested` at least every few tens of milliseconds of work, and after a stop raise
+`RunStopped` once its last checkpoint is saved.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class StopKind(Enum):
     SHUTDOWN = "shutdown"
 
 
-class RunStopped(Exception):  # noqa: N818 - an ending, not an error
+class RunStopped(Exception):
     """The run stopped because it was asked to; its last checkpoint, if any, is saved."""
 
 
