@@ -3,9 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+SEED ?= 1
+RUNS ?= 10
 
 .DEFAULT_GOAL := help
-.PHONY: help setup protos
+.PHONY: help setup demo test lint protos up down bench chaos exact
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 10
@@ -18,5 +20,33 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all]' --group dev
 	touch $@
 
+demo: $(STAMP)  ## train on the S&P 500 of 1999-2013, backtest 2014-2018, print and draw the result
+	$(BIN)/python scripts/demo.py
+
+test: $(STAMP)  ## the whole test suite
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)  ## ruff, mypy, buf lint, drift of the generated code
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy libs services scripts benchmarks tests
+	$(BIN)/buf lint
+	$(BIN)/python scripts/generate_protos.py --check
+
 protos: $(STAMP)  ## generate libs/holdfast/v1 from protos/
 	$(BIN)/python scripts/generate_protos.py
+
+up: $(STAMP)  ## start PostgreSQL, coordinator, trainer and backtester on this machine
+	$(BIN)/holdfast up
+
+down: $(STAMP)  ## stop them
+	$(BIN)/holdfast down
+
+bench: $(STAMP)  ## measure; results go to docs/benchmarks.md
+	$(BIN)/python -m benchmarks
+
+chaos: $(STAMP)  ## random faults: make chaos SEED=1 RUNS=200
+	$(BIN)/python -m tests.chaos $(SEED) $(RUNS)
+
+exact: $(STAMP)  ## interrupt and resume, compare digests with the uninterrupted run's
+	$(BIN)/python -m tests.exact
