@@ -1,0 +1,41 @@
+"""What lets an operation continue, and where it is kept. Imports neither torch nor numpy.
+
+store       the artifact store's contract; open_store(url)
+local, s3   its two kinds: a directory (or NFS), an S3 bucket
+artifacts   a directory of files under one manifest with SHA-256 digests; verified whole when read
+exact       JSON that keeps every float, NaN and infinity included
+snapshot    one moment of a run; the manifest of a checkpoint
+writer      saves snapshots beside the run
+catalogue   load, verify, discover and delete checkpoints
+tensors     torch tensors as safetensors (the one module that imports torch)
+"""
+
+from holdfast.checkpoints.artifacts import Artifacts, Written, read_artifacts, write_artifacts
+from holdfast.checkpoints.catalogue import (
+    LoadedCheckpoint,
+    delete_checkpoint,
+    discover_checkpoints,
+    load_checkpoint,
+    verify_checkpoint,
+)
+from holdfast.checkpoints.snapshot import Snapshot
+from holdfast.checkpoints.store import Buffer, Store, StoredFile, open_store
+from holdfast.checkpoints.writer import CheckpointWriter
+
+__all__ = [
+    "Artifacts",
+    "Buffer",
+    "CheckpointWriter",
+    "LoadedCheckpoint",
+    "Snapshot",
+    "Store",
+    "StoredFile",
+    "Written",
+    "delete_checkpoint",
+    "discover_checkpoints",
+    "load_checkpoint",
+    "open_store",
+    "read_artifacts",
+    "verify_checkpoint",
+    "write_artifacts",
+]

@@ -1,0 +1,202 @@
+"""A directory of files under one manifest with sizes and SHA-256 digests. Owns writing it whole and refusing it broken.
+
+Checkpoints, model bundles and backtest results are all kept this way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from holdfast.checkpoints import exact
+from holdfast.checkpoints.store import MANIFEST, Buffer, Parts, Store, safe_name
+from holdfast.errors import Corrupted, NotFound
+
+FORMAT = 1
+MAX_MANIFEST_BYTES = 4 * 1024 * 1024
+MAX_ARTIFACTS = 256
+MAX_ARTIFACT_BYTES = 64 * 1024**3
+
+Content = Buffer | Parts | Callable[[], "Buffer | Parts"]
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What was written: address, SHA-256 of the manifest, of the contents alone, and the sum of all sizes in bytes.
+
+    `content_digest` covers names, sizes and digests of the files but not the manifest's other fields (times, ids): two
+    runs that computed the same have the same.
+    """
+
+    uri: str
+    manifest_digest: str
+    content_digest: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Artifacts:
+    """What was read and verified: the manifest's own fields, and the files by name."""
+
+    uri: str
+    manifest_digest: str
+    content_digest: str
+    manifest: dict[str, Any]
+    files: dict[str, bytes] = field(repr=False)
+    size_bytes: int
+
+
+def write_artifacts(
+    store: Store, prefix: str, artifacts: Mapping[str, Content], manifest: Mapping[str, Any]
+) -> Written:
+    """Writes a new directory with its manifest last.
+
+    `artifacts`: content by file name, or callables that make it (called here, so that a writer thread does the work).
+    `manifest`: further fields, exact JSON. Raises FileExistsError when the directory is already there, OSError when the
+    store fails.
+    """
+    files = {safe_name(name): _parts(content) for name, content in artifacts.items()}
+    # Hashing and writing both leave the GIL: side by side they cost what the slower one costs.
+    with ThreadPoolExecutor(1, thread_name_prefix="artifact-digests") as pool:
+        digests = pool.submit(_digest_table, files)
+        record = b""
+
+        def seal() -> bytes:
+            nonlocal record
+            record = exact.dumps({**manifest, "format": FORMAT, "artifacts": digests.result()})
+            return record
+
+        store.write_new(prefix, files, seal)
+        table = digests.result()
+    return Written(
+        uri=store.uri(prefix),
+        manifest_digest=hashlib.sha256(record).hexdigest(),
+        content_digest=_content_digest(table),
+        size_bytes=len(record) + sum(int(row["size"]) for row in table.values()),
+    )
+
+
+def read_manifest(store: Store, uri: str, manifest_digest: str = "") -> tuple[dict[str, Any], str, int]:
+    """The manifest with its form checked, its SHA-256, its size; the artifacts themselves are not read.
+
+    Raises NotFound when there is none, Corrupted when it is not what was stored.
+    """
+    path = f"{store.prefix(uri)}/{MANIFEST}"
+    try:
+        record = store.read(path, max_bytes=MAX_MANIFEST_BYTES)
+    except FileNotFoundError as error:
+        raise NotFound(
+            f"Nothing complete is stored at {uri}: it has no {MANIFEST}.",
+            reason="CHECKPOINT_NOT_FOUND",
+            metadata={"uri": uri},
+        ) from error
+    except ValueError as error:
+        raise _corrupted(uri, MANIFEST, str(error)) from error
+    digest = hashlib.sha256(record).hexdigest()
+    if manifest_digest and not hmac.compare_digest(digest, manifest_digest):
+        raise _corrupted(uri, MANIFEST, "its SHA-256 differs from the reference's")
+    try:
+        manifest = exact.loads(record)
+        _check_table(manifest)
+    except (ValueError, TypeError) as error:
+        raise _corrupted(uri, MANIFEST, str(error)) from error
+    return manifest, digest, len(record)
+
+
+def read_artifacts(store: Store, uri: str, manifest_digest: str = "") -> Artifacts:
+    """Reads a directory and verifies every byte of it.
+
+    Raises NotFound when there is none, Corrupted (naming the file) when anything is missing or differs, InvalidRequest
+    when the address lies outside the store.
+    """
+    manifest, digest, size = read_manifest(store, uri, manifest_digest)
+    files: dict[str, bytes] = {}
+    for name in manifest["artifacts"]:
+        problem, content = _read_verified(store, uri, name, manifest["artifacts"][name])
+        if problem:
+            raise _corrupted(uri, name, problem)
+        files[name] = content
+        size += len(content)
+    return Artifacts(uri, digest, _content_digest(manifest["artifacts"]), manifest, files, size)
+
+
+def find_problems(store: Store, uri: str, manifest_digest: str = "") -> tuple[list[str], int]:
+    """Every file that is not what was stored, one line each, and the bytes read."""
+    try:
+        manifest, _, size = read_manifest(store, uri, manifest_digest)
+    except (NotFound, Corrupted) as error:
+        return [error.message], 0
+    problems = []
+    for name, row in manifest["artifacts"].items():
+        problem, content = _read_verified(store, uri, name, row)
+        size += len(content)
+        if problem:
+            problems.append(f"{name}: {problem}")
+    return problems, size
+
+
+def _read_verified(store: Store, uri: str, name: str, row: Mapping[str, Any]) -> tuple[str, bytes]:
+    try:
+        content = store.read(f"{store.prefix(uri)}/{name}", max_bytes=row["size"])
+    except FileNotFoundError:
+        return "it is missing", b""
+    except ValueError as error:
+        return str(error), b""
+    if len(content) != row["size"]:
+        return f"it has {len(content)} bytes instead of {row['size']}", content
+    if not hmac.compare_digest(hashlib.sha256(content).hexdigest(), row["sha256"]):
+        return "its SHA-256 differs from the manifest's", content
+    return "", content
+
+
+def _check_table(manifest: Any) -> None:
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise ValueError(f"it is not a manifest of format {FORMAT}")
+    table = manifest.get("artifacts")
+    if not isinstance(table, dict) or len(table) > MAX_ARTIFACTS:
+        raise ValueError("its list of artifacts is not one")
+    for name, row in table.items():
+        safe_name(name)
+        if not isinstance(row, dict) or row.keys() != {"size", "sha256"}:
+            raise ValueError(f"its entry for {name} is not one")
+        size, sha256 = row["size"], row["sha256"]
+        if type(size) is not int or not 0 <= size <= MAX_ARTIFACT_BYTES:
+            raise ValueError(f"its size for {name} is not one")
+        if not isinstance(sha256, str) or len(sha256) != 64 or not sha256.isascii():
+            raise ValueError(f"its digest for {name} is not one")
+
+
+def _corrupted(uri: str, name: str, problem: str) -> Corrupted:
+    return Corrupted(
+        f"{name} in {uri} cannot be used: {problem}. "
+        "Resume from an older checkpoint (`holdfast checkpoints list`) or start anew.",
+        metadata={"uri": uri, "artifact": name},
+    )
+
+
+def _parts(content: Content) -> Parts:
+    if callable(content):
+        content = content()
+    return [content] if isinstance(content, bytes | bytearray | memoryview) else content
+
+
+def _size(parts: Parts) -> int:
+    return sum(memoryview(part).nbytes for part in parts)
+
+
+def _content_digest(table: Mapping[str, Any]) -> str:
+    return hashlib.sha256(exact.dumps(table)).hexdigest()
+
+
+def _digest_table(files: Mapping[str, Parts]) -> dict[str, dict[str, Any]]:
+    table = {}
+    for name, parts in files.items():
+        digest = hashlib.sha256()
+        for part in parts:
+            digest.update(memoryview(part).cast("B"))
+        table[name] = {"size": _size(parts), "sha256": digest.hexdigest()}
+    return table

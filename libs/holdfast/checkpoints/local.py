@@ -1,0 +1,147 @@
+"""The artifact store in a directory, local or NFS. Owns fsync and the order of writes."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from holdfast.checkpoints.store import MANIFEST, Parts, StoredFile, safe_name, safe_path
+from holdfast.errors import InvalidRequest
+
+# A half-written manifest; the name can never be one that a reader looks for.
+_UNFINISHED = ".manifest.unfinished"
+
+
+class LocalStore:
+    """A directory. Nothing in it is followed through a symbolic link."""
+
+    def __init__(self, directory: str) -> None:
+        self._root = Path(os.path.realpath(Path(directory).expanduser()))
+
+    @property
+    def url(self) -> str:
+        return str(self._root)
+
+    def uri(self, prefix: str) -> str:
+        return str(self._root / safe_path(prefix))
+
+    def prefix(self, uri: str) -> str:
+        try:
+            return safe_path(str(Path(uri.removeprefix("file://")).relative_to(self._root)))
+        except ValueError as error:
+            raise InvalidRequest(
+                f"{uri!r} does not lie in the artifact store {self.url}. Use a reference that the coordinator gave."
+            ) from error
+
+    def write_new(self, prefix: str, files: Mapping[str, Parts], manifest: Callable[[], bytes]) -> None:
+        directory = self._root / safe_path(prefix)
+        _make_directories(directory)
+        if (directory / MANIFEST).exists():
+            raise FileExistsError(f"{directory} already holds a manifest: nothing is ever written over")
+        for name, parts in files.items():
+            _write(directory / safe_name(name), parts)
+        _sync_directory(directory)
+        _write(directory / _UNFINISHED, [manifest()])
+        # The rename is the moment at which the directory counts: all it names is durable by now.
+        (directory / _UNFINISHED).rename(directory / MANIFEST)
+        _sync_directory(directory)
+
+    def read(self, path: str, *, max_bytes: int) -> bytes:
+        target = self._root / safe_path(path)
+        if Path(os.path.realpath(target.parent)) != target.parent:
+            raise ValueError(f"{path} is reached through a symbolic link")
+        # NOFOLLOW: a link may point outside the store. NONBLOCK: a FIFO must not hang the reader.
+        try:
+            descriptor = os.open(target, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except NotADirectoryError as error:
+            raise FileNotFoundError(f"{path} does not exist") from error
+        except OSError as error:
+            if target.is_symlink():
+                raise ValueError(f"{path} is a symbolic link") from error
+            raise
+        with os.fdopen(descriptor, "rb", buffering=0) as file:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise ValueError(f"{path} is not a plain file")
+            if status.st_size > max_bytes:
+                raise ValueError(f"{path} has {status.st_size} bytes, more than the {max_bytes} expected")
+            return _read_all(file.fileno(), status.st_size)
+
+    def list(self, prefix: str = "") -> Iterator[StoredFile]:
+        top = self._root / safe_path(prefix) if prefix else self._root
+        # followlinks stays False, and links are no files of ours: they are not listed.
+        for folder, _, names in os.walk(top):
+            for name in names:
+                path = Path(folder) / name
+                try:
+                    status = path.lstat()
+                except FileNotFoundError:
+                    continue  # deleted by somebody else meanwhile
+                if stat.S_ISREG(status.st_mode):
+                    yield StoredFile(str(path.relative_to(self._root)), status.st_size, status.st_mtime)
+
+    def delete(self, prefix: str) -> int:
+        directory = self._root / safe_path(prefix)
+        if directory.is_symlink() or not directory.is_dir():
+            return 0
+        freed = 0
+        if (directory / MANIFEST).exists():
+            freed += (directory / MANIFEST).lstat().st_size
+            (directory / MANIFEST).unlink()
+            _sync_directory(directory)
+        for folder, folders, names in os.walk(directory, topdown=False):
+            for name in names:
+                path = Path(folder) / name
+                freed += path.lstat().st_size
+                path.unlink()
+            for name in folders:
+                path = Path(folder) / name
+                path.unlink() if path.is_symlink() else path.rmdir()
+        directory.rmdir()
+        return freed
+
+
+def _write(path: Path, parts: Parts) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    try:
+        for part in parts:
+            view = memoryview(part).cast("B")
+            while view:
+                view = view[os.write(descriptor, view) :]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _read_all(descriptor: int, size: int) -> bytes:
+    content = bytearray(size)
+    view = memoryview(content)
+    done = 0
+    while done < size:
+        count = os.readv(descriptor, [view[done:]])
+        if count == 0:
+            break
+        done += count
+    # A file that shrank between stat and read comes back short; its digest then tells.
+    return bytes(view[:done])
+
+
+def _make_directories(directory: Path) -> None:
+    """Creates the directory and makes every new entry durable in its parent."""
+    missing = []
+    while not directory.is_dir():
+        missing.append(directory)
+        directory = directory.parent
+    for path in reversed(missing):
+        path.mkdir(exist_ok=True)
+        _sync_directory(path.parent)
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

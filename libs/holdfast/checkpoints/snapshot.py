@@ -1,0 +1,109 @@
+"""One moment of a run, and the manifest that describes it. Owns names and fields; does no input or output."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from holdfast.checkpoints.artifacts import Content
+from holdfast.v1 import checkpoint_pb2
+
+KIND = "checkpoint"
+STATE = "state.json"
+
+_ID = re.compile(
+    r"(?P<operation>[A-Za-z0-9][A-Za-z0-9._-]*)/(?P<attempt>\d+)-(?P<unit>\d+)(\.(?P<step>\d+))?(-[a-z]+)?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All that a run needs to continue, copied so that the run may go on changing its own.
+
+    `unit` and `step` are finished ones; `state` is exact JSON (see `exact`); `artifacts` are contents by file name, or
+    callables that pack them on the writer's thread; `data_digest` is the market data's.
+    """
+
+    unit: int
+    unit_name: str
+    state: Mapping[str, Any]
+    artifacts: Mapping[str, Content] = field(default_factory=dict)
+    step: int = 0
+    data_digest: str = ""
+
+
+def checkpoint_id(operation_id: str, attempt: int, unit: int, step: int, kind: checkpoint_pb2.CheckpointType) -> str:
+    """The directory of a checkpoint: "<operation>/<attempt>-<unit>[.<step>][-<type>]".
+
+    The type is part of it unless periodic: a cancel right after a periodic save must not meet that one's directory.
+    """
+    steps = f".{step}" if step else ""
+    suffix = "" if kind == checkpoint_pb2.CHECKPOINT_TYPE_PERIODIC else f"-{type_name(kind)}"
+    return f"{operation_id}/{attempt}-{unit}{steps}{suffix}"
+
+
+def is_checkpoint_id(text: str) -> bool:
+    """Whether `text` has the form of a checkpoint's id."""
+    return _ID.fullmatch(text) is not None
+
+
+def type_name(kind: checkpoint_pb2.CheckpointType) -> str:
+    """ "periodic", "cancellation", "failure" or "shutdown"."""
+    return checkpoint_pb2.CheckpointType.Name(kind).removeprefix("CHECKPOINT_TYPE_").lower()
+
+
+def _type_value(name: object) -> checkpoint_pb2.CheckpointType:
+    return checkpoint_pb2.CheckpointType.Value(f"CHECKPOINT_TYPE_{str(name).upper()}")  # type: ignore[return-value]
+
+
+def manifest_fields(checkpoint: checkpoint_pb2.Checkpoint, fingerprint: Mapping[str, str]) -> dict[str, Any]:
+    """What the manifest says besides the list of artifacts."""
+    return {
+        "kind": KIND,
+        "operation_id": checkpoint.operation_id,
+        "attempt": checkpoint.attempt,
+        "type": type_name(checkpoint.type),
+        "unit_name": checkpoint.unit_name,
+        "unit": checkpoint.unit,
+        "step": checkpoint.step,
+        "data_digest": checkpoint.data_digest,
+        "create_time": checkpoint.create_time.ToDatetime(tzinfo=UTC).isoformat(),
+        "fingerprint": dict(fingerprint),
+    }
+
+
+def checkpoint_from_manifest(
+    manifest: Mapping[str, Any], *, identifier: str, uri: str, manifest_digest: str, size_bytes: int
+) -> checkpoint_pb2.Checkpoint:
+    """The catalogue's entry for a stored manifest.
+
+    Raises ValueError when a field is missing, of a wrong type, or contradicts the directory's name.
+    """
+    if manifest.get("kind") != KIND:
+        raise ValueError("it is not a checkpoint's manifest")
+    try:
+        checkpoint = checkpoint_pb2.Checkpoint(
+            checkpoint_id=identifier,
+            operation_id=manifest["operation_id"],
+            attempt=manifest["attempt"],
+            type=_type_value(manifest["type"]),
+            unit_name=manifest["unit_name"],
+            unit=manifest["unit"],
+            step=manifest["step"],
+            uri=uri,
+            manifest_digest=manifest_digest,
+            size_bytes=size_bytes,
+            data_digest=manifest["data_digest"],
+        )
+        checkpoint.create_time.FromDatetime(datetime.fromisoformat(manifest["create_time"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"its fields are not a checkpoint's ({error})") from error
+    expected = checkpoint_id(
+        checkpoint.operation_id, checkpoint.attempt, checkpoint.unit, checkpoint.step, checkpoint.type
+    )
+    if identifier != expected:
+        raise ValueError(f"it describes {expected}: it was moved here from another place")
+    return checkpoint

@@ -1,0 +1,97 @@
+"""The contract of an artifact store: directories of files, written once, never changed. Owns path safety."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from holdfast.errors import InvalidRequest, Violation
+
+# A file's content: one buffer, or several that follow each other (a header and the tensors, without a copy between).
+Buffer = bytes | bytearray | memoryview
+Parts = Sequence[Buffer]
+
+MANIFEST = "manifest.json"
+
+# No leading dot, no slash: neither "..", nor a hidden file, nor an absolute path can be spelt with it.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """One file of the store: path relative to its root, size in bytes, last change as seconds since the epoch."""
+
+    path: str
+    size: int
+    modified: float
+
+
+class Store(Protocol):
+    """Where artifacts lie. Methods block; call them off the event loop."""
+
+    @property
+    def url(self) -> str:
+        """What the store was opened with, normalised."""
+
+    def uri(self, prefix: str) -> str:
+        """The address of a directory, as other processes are told it."""
+
+    def prefix(self, uri: str) -> str:
+        """The directory an address means. Raises InvalidRequest when it lies outside this store."""
+
+    def write_new(self, prefix: str, files: Mapping[str, Parts], manifest: Callable[[], bytes]) -> None:
+        """Writes a new directory: the files first, durably, then the manifest, so that it exists only when whole.
+
+        `manifest` is called once the files are written, so that digests can be computed beside the writing.
+        Raises FileExistsError when the directory already holds a manifest.
+        """
+
+    def read(self, path: str, *, max_bytes: int) -> bytes:
+        """One file. Raises FileNotFoundError, or ValueError when it is larger or not a plain file."""
+
+    def list(self, prefix: str = "") -> Iterator[StoredFile]:
+        """Every file below a directory, in no order; nothing when it does not exist."""
+
+    def delete(self, prefix: str) -> int:
+        """Deletes a directory, the manifest first so that no half of it looks whole. Returns the bytes freed."""
+
+
+def open_store(url: str) -> Store:
+    """Opens a directory ("/mnt/store", "file:///mnt/store") or an S3 bucket ("s3://bucket/prefix").
+
+    S3 credentials, region and endpoint come from the AWS_* environment variables. Raises InvalidRequest for another
+    scheme.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        scheme, rest = "file", url
+    if scheme == "file" and rest:
+        from holdfast.checkpoints.local import LocalStore
+
+        return LocalStore(rest)
+    if scheme == "s3" and rest:
+        from holdfast.checkpoints.s3 import S3Store
+
+        return S3Store(url)
+    allowed = "a directory, file:///directory or s3://bucket/prefix"
+    raise InvalidRequest(
+        f"The artifact store {url!r} is not one that Holdfast knows. HOLDFAST_STORE_URL must be {allowed}.",
+        violations=[Violation("HOLDFAST_STORE_URL", repr(url), allowed)],
+        reason="INVALID_SETTING",
+    )
+
+
+def safe_name(name: str) -> str:
+    """`name` itself when it can be one path component. Raises ValueError otherwise."""
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is not a plain name: letters, digits, '.', '_' and '-', not starting with a dot")
+    return name
+
+
+def safe_path(path: str) -> str:
+    """`path` itself when every component is a safe name. Raises ValueError otherwise."""
+    for component in path.split("/"):
+        safe_name(component)
+    return path

@@ -1,0 +1,71 @@
+"""Torch tensors as safetensors bytes. Owns the format's writing without copies; reading is the safetensors library's.
+
+Imports torch: only trainers and backtesters come here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_safetensors
+
+from holdfast.checkpoints.store import Buffer
+from holdfast.errors import Corrupted
+
+_NAMES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+
+
+def pack_tensors(tensors: Mapping[str, torch.Tensor]) -> list[Buffer]:
+    """The safetensors file of `tensors` as parts: the header and a view of every tensor's memory.
+
+    Contiguous CPU tensors are not copied: do not change them until the parts are written. Same tensors, same bytes.
+    Raises TypeError for a dtype that safetensors does not know.
+    """
+    # The library's own order, widest element first and then by name: every tensor stays aligned.
+    ordered = sorted(tensors.items(), key=lambda item: (-item[1].element_size(), item[0]))
+    header: dict[str, object] = {}
+    parts: list[Buffer] = []
+    offset = 0
+    for name, tensor in ordered:
+        if tensor.dtype not in _NAMES:
+            raise TypeError(f"the tensor {name!r} has dtype {tensor.dtype}, which cannot be stored")
+        flat = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+        end = offset + flat.numel()
+        header[name] = {
+            "dtype": _NAMES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [offset, end],
+        }
+        offset = end
+        if flat.numel():
+            parts.append(flat.numpy().data)
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return [len(text).to_bytes(8, "little") + text, *parts]
+
+
+def unpack_tensors(data: bytes, *, source: str = "tensors") -> dict[str, torch.Tensor]:
+    """The tensors of a safetensors file, by name.
+
+    Raises Corrupted, naming `source`, for anything that is not a sound safetensors file.
+    """
+    try:
+        return dict(load_safetensors(data))
+    except (SafetensorError, ValueError, RuntimeError, KeyError, TypeError, OverflowError) as error:
+        raise Corrupted(
+            f"{source} is not a sound safetensors file: {error}. Resume from an older checkpoint or start anew."
+        ) from error

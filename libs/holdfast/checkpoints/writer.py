@@ -1,0 +1,136 @@
+"""Saves snapshots beside a run: one background thread, one waiting place. The run waits only where it asks to."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import TracebackType
+
+import structlog
+
+from holdfast.checkpoints import exact
+from holdfast.checkpoints.artifacts import write_artifacts
+from holdfast.checkpoints.snapshot import STATE, Snapshot, checkpoint_id, manifest_fields
+from holdfast.checkpoints.store import Store
+from holdfast.fingerprint import fingerprint
+from holdfast.v1 import checkpoint_pb2
+from holdfast.worker.run import Run
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class _Job:
+    snapshot: Snapshot
+    kind: checkpoint_pb2.CheckpointType
+    awaited: bool
+    error: Exception | None = None
+    done: bool = False
+
+
+class CheckpointWriter:
+    """Writes the checkpoints of one run and reports each as saved when it is durable.
+
+    Use as a context manager; leaving it waits for the last save.
+    """
+
+    def __init__(self, store: Store, run: Run) -> None:
+        self._store = store
+        self._run = run
+        self._changed = threading.Condition()
+        self._waiting: _Job | None = None
+        self._busy = False
+        self._closing = False
+        self._thread = threading.Thread(target=self._work, name="checkpoint-writer", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> CheckpointWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a save is under way: a caller may then spare itself the copy of its state."""
+        return self._busy
+
+    def save(self, snapshot: Snapshot, kind: checkpoint_pb2.CheckpointType, *, wait: bool = False) -> None:
+        """Hands a snapshot over. While one is being written, the newest waiting one replaces an older waiting one.
+
+        With `wait`, returns when it is durable and raises what went wrong (OSError, ValueError). Without, a failed save
+        becomes a CHECKPOINT_FAILED event and the run goes on: the previous checkpoint is still good.
+        """
+        job = _Job(snapshot, kind, wait)
+        with self._changed:
+            self._waiting = job
+            self._changed.notify_all()
+            if wait:
+                self._changed.wait_for(lambda: job.done)
+        if job.error is not None:
+            raise job.error
+
+    def close(self) -> None:
+        """Writes what waits and ends the thread. Safe to call twice."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._thread.join()
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting is not None or self._closing)
+                job, self._waiting = self._waiting, None
+                if job is None:
+                    return
+                self._busy = True
+            try:
+                self._write(job)
+            except Exception as error:  # noqa: BLE001 - a full disk or a bad state must not end the thread; it is told below
+                job.error = error
+                if not job.awaited:
+                    self._tell_failure(job, error)
+            with self._changed:
+                self._busy = False
+                job.done = True
+                self._changed.notify_all()
+
+    def _write(self, job: _Job) -> None:
+        snapshot, assignment = job.snapshot, self._run.assignment
+        checkpoint = checkpoint_pb2.Checkpoint(
+            checkpoint_id=checkpoint_id(
+                assignment.operation_id, assignment.attempt, snapshot.unit, snapshot.step, job.kind
+            ),
+            operation_id=assignment.operation_id,
+            attempt=assignment.attempt,
+            type=job.kind,
+            unit_name=snapshot.unit_name,
+            unit=snapshot.unit,
+            step=snapshot.step,
+            data_digest=snapshot.data_digest,
+        )
+        checkpoint.create_time.FromDatetime(datetime.now(UTC))
+        written = write_artifacts(
+            self._store,
+            checkpoint.checkpoint_id,
+            {**snapshot.artifacts, STATE: exact.dumps(dict(snapshot.state))},
+            manifest_fields(checkpoint, fingerprint()),
+        )
+        checkpoint.uri = written.uri
+        checkpoint.manifest_digest = written.manifest_digest
+        checkpoint.size_bytes = written.size_bytes
+        self._run.checkpoint_saved(checkpoint)
+
+    def _tell_failure(self, job: _Job, error: Exception) -> None:
+        where = f"{job.snapshot.unit_name} {job.snapshot.unit}"
+        log.error("Checkpoint not saved", at=where, store=self._store.url, exc_info=error)
+        self._run.notice(
+            "CHECKPOINT_FAILED",
+            f"The checkpoint at {where} could not be saved to {self._store.url}: {error}. "
+            "The run goes on; the previous checkpoint is still good. Check the store's space and rights.",
+            {"error": type(error).__name__},
+        )
