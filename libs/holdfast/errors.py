@@ -9,7 +9,8 @@
     ├── Corrupted               DATA_LOSS             stored bytes are not what was stored
     ├── Unavailable             UNAVAILABLE           the coordinator, a worker or the database is away
     ├── Unimplemented           UNIMPLEMENTED         not built yet
-    └── InternalError           INTERNAL              a defect of Holdfast
+    ├── InternalError           INTERNAL              a defect of Holdfast
+    └── OperationFailed         (client only)         the result was asked of an operation that FAILED or was CANCELLED
 
 A server raises one; `holdfast.service` turns it into google.rpc.Status with ErrorInfo (and BadRequest); the client
 turns that back into the same class with the same fields. Owns no transport.
@@ -30,6 +31,7 @@ __all__ = [
     "LostRace",
     "NotFound",
     "NotPossible",
+    "OperationFailed",
     "Unavailable",
     "Unimplemented",
     "Violation",
@@ -137,6 +139,13 @@ class InternalError(HoldfastError):
 
     code = "INTERNAL"
     default_reason = "INTERNAL"
+
+
+class OperationFailed(HoldfastError):
+    """The operation ended without a result. Raised by the client only; `reason` is the operation's Failure.reason."""
+
+    code = "UNKNOWN"
+    default_reason = "OPERATION_FAILED"
 
 
 _BY_CODE: dict[str, type[HoldfastError]] = {
