@@ -15,18 +15,20 @@ from safetensors.torch import load as load_safetensors
 from holdfast.checkpoints.store import Buffer
 from holdfast.errors import Corrupted
 
+# In the order in which the library lays tensors out: every one stays aligned.
 _NAMES = {
+    torch.int64: "I64",
     torch.float64: "F64",
     torch.float32: "F32",
-    torch.float16: "F16",
-    torch.bfloat16: "BF16",
-    torch.int64: "I64",
     torch.int32: "I32",
+    torch.bfloat16: "BF16",
+    torch.float16: "F16",
     torch.int16: "I16",
     torch.int8: "I8",
     torch.uint8: "U8",
     torch.bool: "BOOL",
 }
+_RANKS = {dtype: rank for rank, dtype in enumerate(_NAMES)}
 
 
 def pack_tensors(tensors: Mapping[str, torch.Tensor]) -> list[Buffer]:
@@ -35,14 +37,14 @@ def pack_tensors(tensors: Mapping[str, torch.Tensor]) -> list[Buffer]:
     Contiguous CPU tensors are not copied: do not change them until the parts are written. Same tensors, same bytes.
     Raises TypeError for a dtype that safetensors does not know.
     """
-    # The library's own order, widest element first and then by name: every tensor stays aligned.
-    ordered = sorted(tensors.items(), key=lambda item: (-item[1].element_size(), item[0]))
+    for name, tensor in tensors.items():
+        if tensor.dtype not in _NAMES:
+            raise TypeError(f"the tensor {name!r} has dtype {tensor.dtype}, which cannot be stored")
+    ordered = sorted(tensors.items(), key=lambda item: (_RANKS[item[1].dtype], item[0]))
     header: dict[str, object] = {}
     parts: list[Buffer] = []
     offset = 0
     for name, tensor in ordered:
-        if tensor.dtype not in _NAMES:
-            raise TypeError(f"the tensor {name!r} has dtype {tensor.dtype}, which cannot be stored")
         flat = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
         end = offset + flat.numel()
         header[name] = {

@@ -1,0 +1,75 @@
+"""The process dies at every boundary of a save: afterwards a usable checkpoint always exists."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from holdfast.checkpoints import CheckpointWriter, Snapshot, discover_checkpoints, load_checkpoint, open_store
+from holdfast.v1 import checkpoint_pb2
+from tests.unit.checkpoints.support import ListeningRun
+
+PERIODIC = checkpoint_pb2.CHECKPOINT_TYPE_PERIODIC
+BOUNDARIES = ("open", "write", "fsync", "close", "mkdir", "rename")
+
+
+def snapshot(unit: int) -> Snapshot:
+    return Snapshot(unit, "epoch", {"loss": 1.0 / unit}, {"model.bin": bytes([unit]) * 5000, "other.bin": b"z" * 10})
+
+
+def save(root: Path, unit: int) -> None:
+    with CheckpointWriter(open_store(str(root)), ListeningRun()) as writer:
+        writer.save(snapshot(unit), PERIODIC, wait=True)
+
+
+def save_until_killed(root: Path, boundary: int) -> bool:
+    """Saves epoch 2 in a child that kills itself before its `boundary`-th system call; True when it was killed."""
+    child = os.fork()
+    if child == 0:
+        passed = 0
+
+        def dying(call: Callable[..., Any]) -> Callable[..., Any]:
+            def wrapper(*args: Any, **kwargs: Any) -> Any:
+                nonlocal passed
+                if passed == boundary:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                passed += 1
+                return call(*args, **kwargs)
+
+            return wrapper
+
+        try:
+            for name in BOUNDARIES:
+                setattr(os, name, dying(getattr(os, name)))
+            save(root, 2)
+        finally:
+            os._exit(0)
+    _, status = os.waitpid(child, 0)
+    return os.WIFSIGNALED(status)
+
+
+def test_a_usable_checkpoint_exists_after_a_crash_at_every_boundary(tmp_path: Path) -> None:
+    boundary, newest = 0, []
+    while True:
+        root = tmp_path / str(boundary)
+        save(root, 1)
+        killed = save_until_killed(root, boundary)
+        store = open_store(str(root))
+        found = discover_checkpoints(store, "op-1")
+        ref = checkpoint_pb2.CheckpointRef(uri=found[0].uri, manifest_digest=found[0].manifest_digest)
+        loaded = load_checkpoint(store, ref, operation_id="op-1")
+        unit = loaded.checkpoint.unit
+        assert loaded.files["model.bin"] == bytes([unit]) * 5000
+        assert loaded.state == {"loss": 1.0 / unit}
+        newest.append(unit)
+        if not killed:
+            break
+        boundary += 1
+    print(f"{boundary} crash points")
+    assert boundary >= 12
+    assert newest == sorted(newest), "a later crash must never leave less than an earlier one"
+    assert newest[0] == 1
+    assert newest[-1] == 2
