@@ -10,13 +10,11 @@ from importlib import metadata
 from pathlib import Path
 
 _LIBRARIES = ("torch", "numpy", "TA-Lib", "numba", "llvmlite")
-THREADS_VARIABLE = "HOLDFAST_THREADS"
 
 
 def threads() -> int:
-    """Threads inside one run, from HOLDFAST_THREADS; 1 unless set: sums over more threads differ in their last bits."""
-    text = os.environ.get(THREADS_VARIABLE, "1")
-    return int(text) if text.isdigit() and int(text) > 0 else 1
+    """Threads inside one run, from HOLDFAST_THREADS (the worker's settings check it); exactness depends on it."""
+    return int(os.environ.get("HOLDFAST_THREADS", "1"))
 
 
 @cache

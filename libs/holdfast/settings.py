@@ -26,15 +26,21 @@ class Settings(BaseSettings):
     store_url: str = Field("", alias="HOLDFAST_STORE_URL")
     data_dir: Path = Field(Path("~/.holdfast"), alias="HOLDFAST_DATA_DIR")
     slots: int = Field(1, alias="HOLDFAST_SLOTS", ge=1, le=256)
-    grace_seconds: float = Field(30.0, alias="HOLDFAST_GRACE_SECONDS", gt=0)
+    grace_seconds: float = Field(30.0, alias="HOLDFAST_GRACE_SECONDS", gt=0, allow_inf_nan=False)
+    # CPU threads inside one torch operation. Part of the fingerprint: other counts round differently.
+    threads: int = Field(1, alias="HOLDFAST_THREADS", ge=1, le=1024)
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", alias="HOLDFAST_LOG_LEVEL")
-    orphan_timeout_seconds: float = Field(60.0, alias="ORPHAN_TIMEOUT_SECONDS", gt=0)
-    orphan_check_interval_seconds: float = Field(15.0, alias="ORPHAN_CHECK_INTERVAL_SECONDS", gt=0)
-    heartbeat_interval_seconds: float = Field(1.0, alias="HEARTBEAT_INTERVAL_SECONDS", gt=0)
+    orphan_timeout_seconds: float = Field(60.0, alias="ORPHAN_TIMEOUT_SECONDS", gt=0, allow_inf_nan=False)
+    orphan_check_interval_seconds: float = Field(15.0, alias="ORPHAN_CHECK_INTERVAL_SECONDS", gt=0, allow_inf_nan=False)
+    heartbeat_interval_seconds: float = Field(1.0, alias="HEARTBEAT_INTERVAL_SECONDS", gt=0, allow_inf_nan=False)
     checkpoint_max_age_days: int = Field(30, alias="CHECKPOINT_MAX_AGE_DAYS", ge=1)
-    checkpoint_cleanup_interval_hours: float = Field(24.0, alias="CHECKPOINT_CLEANUP_INTERVAL_HOURS", gt=0)
+    checkpoint_cleanup_interval_hours: float = Field(
+        24.0, alias="CHECKPOINT_CLEANUP_INTERVAL_HOURS", gt=0, allow_inf_nan=False
+    )
     research_restart_policy: Literal["resume", "fail"] = Field("resume", alias="RESEARCH_RESTART_POLICY")
-    research_poll_interval_seconds: float = Field(2.0, alias="RESEARCH_POLL_INTERVAL_SECONDS", gt=0)
+    research_poll_interval_seconds: float = Field(
+        2.0, alias="RESEARCH_POLL_INTERVAL_SECONDS", gt=0, allow_inf_nan=False
+    )
     max_concurrent_researches: int = Field(0, alias="MAX_CONCURRENT_RESEARCHES", ge=0)
 
     @property

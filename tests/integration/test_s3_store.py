@@ -1,0 +1,105 @@
+"""The S3 store against a real S3 server on loopback: the same promises as the directory's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from moto.server import ThreadedMotoServer
+
+from holdfast.checkpoints import (
+    CheckpointWriter,
+    Snapshot,
+    Store,
+    delete_checkpoint,
+    discover_checkpoints,
+    load_checkpoint,
+    open_store,
+    read_artifacts,
+    verify_checkpoint,
+    write_artifacts,
+)
+from holdfast.errors import Corrupted, InvalidRequest, NotFound
+from holdfast.v1 import checkpoint_pb2
+from tests.unit.checkpoints.support import ListeningRun
+
+PERIODIC = checkpoint_pb2.CHECKPOINT_TYPE_PERIODIC
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def store(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Store:
+    import obstore
+    from obstore.store import HTTPStore
+
+    for name, value in {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ENDPOINT": endpoint,
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    server = HTTPStore.from_url(endpoint, client_options={"allow_http": True})
+    obstore.put(server, "bucket", b"")  # PUT /bucket creates it
+    return open_store("s3://bucket/quant")
+
+
+def put_raw(store: Store, path: str, content: bytes) -> None:
+    import obstore
+    from obstore.store import S3Store
+
+    bucket = S3Store("bucket", prefix="quant", client_options={"allow_http": True})
+    obstore.put(bucket, path, content)
+
+
+def test_a_checkpoint_comes_back_and_can_be_found_verified_and_deleted(store: Store) -> None:
+    run = ListeningRun("op-s3")
+    with CheckpointWriter(store, run) as writer:
+        writer.save(Snapshot(1, "epoch", {"x": float("nan")}, {"a.bin": [b"a", b"b"]}), PERIODIC, wait=True)
+        writer.save(Snapshot(2, "epoch", {"x": 2.5}, {"a.bin": b"abc"}), PERIODIC, wait=True)
+    newest = run.saved[-1]
+    assert newest.uri == "s3://bucket/quant/op-s3/1-2"
+    ref = checkpoint_pb2.CheckpointRef(uri=newest.uri, manifest_digest=newest.manifest_digest)
+    loaded = load_checkpoint(store, ref, operation_id="op-s3")
+    assert (loaded.state, loaded.files) == ({"x": 2.5}, {"a.bin": b"abc"})
+    assert discover_checkpoints(store, "op-s3") == run.saved[::-1]
+    assert verify_checkpoint(store, ref) == ([], newest.size_bytes)
+    assert delete_checkpoint(store, ref) == newest.size_bytes
+    with pytest.raises(NotFound):
+        load_checkpoint(store, ref, operation_id="op-s3")
+
+
+def test_nothing_is_written_over(store: Store) -> None:
+    write_artifacts(store, "op-over/1-1", {"a": b"first"}, {})
+    with pytest.raises(FileExistsError):
+        write_artifacts(store, "op-over/1-1", {"b": b"second"}, {})
+    assert read_artifacts(store, store.uri("op-over/1-1")).files == {"a": b"first"}
+
+
+def test_a_changed_or_missing_object_is_refused(store: Store) -> None:
+    uri = write_artifacts(store, "op-bad/1-1", {"a": b"first", "b": b"other"}, {}).uri
+    put_raw(store, "op-bad/1-1/a", b"fi-st")
+    with pytest.raises(Corrupted, match="a in s3://bucket"):
+        read_artifacts(store, uri)
+    put_raw(store, "op-bad/1-1/a", b"first")
+    import obstore
+    from obstore.store import S3Store
+
+    obstore.delete(S3Store("bucket", prefix="quant", client_options={"allow_http": True}), "op-bad/1-1/b")
+    with pytest.raises(Corrupted, match="missing"):
+        read_artifacts(store, uri)
+
+
+def test_addresses_outside_the_bucket_are_refused(store: Store) -> None:
+    for uri in ("s3://other/x", "s3://bucket/quant/../x", "/etc/passwd"):
+        with pytest.raises(InvalidRequest):
+            read_artifacts(store, uri)
