@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import filecmp
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -21,6 +22,8 @@ def generate(into: Path) -> None:
     well_known = Path(grpc_tools.__file__).parent / "_proto"
     sources = sorted(str(path.relative_to(PROTOS)) for path in PROTOS.rglob("*.proto"))
     outputs = [f"--{plugin}_out={into}" for plugin in ("python", "pyi", "grpc_python", "mypy_grpc")]
+    # protoc looks for protoc-gen-mypy_grpc on the path; it lies beside the interpreter, active environment or not.
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     status = protoc.main(["protoc", f"-I{PROTOS}", f"-I{well_known}", *outputs, *sources])
     if status != 0:
         sys.exit(f"protoc failed with status {status}: see its message above.")

@@ -81,12 +81,14 @@ class ListOperationsResponse(_message.Message):
     def __init__(self, operations: _Optional[_Iterable[_Union[_operation_pb2.Operation, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., total_size: _Optional[int] = ...) -> None: ...
 
 class WatchOperationRequest(_message.Message):
-    __slots__ = ("operation_id", "after_sequence")
+    __slots__ = ("operation_id", "after_sequence", "replay_only")
     OPERATION_ID_FIELD_NUMBER: _ClassVar[int]
     AFTER_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    REPLAY_ONLY_FIELD_NUMBER: _ClassVar[int]
     operation_id: str
     after_sequence: int
-    def __init__(self, operation_id: _Optional[str] = ..., after_sequence: _Optional[int] = ...) -> None: ...
+    replay_only: bool
+    def __init__(self, operation_id: _Optional[str] = ..., after_sequence: _Optional[int] = ..., replay_only: _Optional[bool] = ...) -> None: ...
 
 class WatchOperationResponse(_message.Message):
     __slots__ = ("operation", "event", "progress")
