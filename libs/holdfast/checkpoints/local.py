@@ -116,16 +116,14 @@ def _write(path: Path, parts: Parts) -> None:
 
 
 def _read_all(descriptor: int, size: int) -> bytes:
-    content = bytearray(size)
-    view = memoryview(content)
-    done = 0
-    while done < size:
-        count = os.readv(descriptor, [view[done:]])
-        if count == 0:
-            break
-        done += count
+    # One call as a rule: the kernel fills the result itself, and nothing is copied again.
+    parts = [os.read(descriptor, size)]
+    done = len(parts[0])
+    while done < size and (part := os.read(descriptor, size - done)):
+        parts.append(part)
+        done += len(part)
     # A file that shrank between stat and read comes back short; its digest then tells.
-    return bytes(view[:done])
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def _make_directories(directory: Path) -> None:
