@@ -1,0 +1,10 @@
+"""`python -m trainer`: a worker that trains."""
+
+from __future__ import annotations
+
+import sys
+
+from holdfast.worker import run_worker
+
+if __name__ == "__main__":
+    sys.exit(run_worker("trainer", execute="trainer.run:execute", preload=["trainer.run"]))
