@@ -44,7 +44,7 @@ def unpack_arrays(parts: Sequence[Buffer] | bytes) -> dict[str, Array]:
     """The arrays, writable. Raises ValueError for anything that is not such a file."""
     data = parts if isinstance(parts, bytes) else b"".join(parts)
     try:
-        tensors = safetensors.deserialize(data)
+        tensors = safetensors.deserialize(data)  # type: ignore[no-untyped-call]
     except safetensors.SafetensorError as error:
         raise ValueError(f"not safetensors: {error}") from error
     arrays: dict[str, Array] = {}

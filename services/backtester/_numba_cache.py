@@ -1,7 +1,7 @@
 """Where numba keeps compiled code. Decides it before numba is imported; never imports numba.
 
-Beside the source by default. Where the package lies in a read-only directory, in the data directory, so that each process
-of the house loads what the first one compiled.
+Beside the source by default. Where the package lies in a read-only directory, in the data directory, so that each
+process of the house loads what the first one compiled.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The compiled trading loop: arrays in, arrays out, in place. Owns every rule of filling; never touches Python objects.
 
-Shapes are (bars, symbols) throughout; one symbol is the special case. A bar with a NaN among its prices is missing: that
-symbol neither fills nor decides there and is marked at its last close.
+Shapes are (bars, symbols) throughout; one symbol is the special case. A bar with a NaN among its prices is missing:
+that symbol neither fills nor decides there and is marked at its last close.
 
 Within one bar, in this order:
     1. at the open, orders that leave a position, by symbol; then orders that enter one, by symbol: what a sale frees
@@ -10,9 +10,10 @@ Within one bar, in this order:
     3. at the close, marks and equity; then ruin, or the forced end, or decisions, which become orders for the next open
 
 Round-off: plain IEEE double arithmetic in the order written, without fast-math, fused operations or reassociation, so
-tests/reference/kernel.py repeats every bit in Python. Nothing is rounded to ticks or lots and nothing is repaired with
-tolerances: quantities are fractional, and cash may end some units in the last place below zero. Sums over symbols run in
-column order. [start, stop) may be cut anywhere: all that crosses from bar to bar is in `account` and `positions`.
+tests/reference/kernel.py repeats every bit in Python. Nothing is rounded to ticks or lots and nothing is repaired
+with tolerances: quantities are fractional, and cash may end some units in the last place below zero. Sums over
+symbols run in column order. [start, stop) may be cut anywhere: all that crosses from bar to bar is in `account` and
+`positions`.
 """
 
 from __future__ import annotations
@@ -167,9 +168,9 @@ def run_bars(
 ) -> None:
     """Trades bars [start, stop).
 
-    `open_`, `high`, `low`, `close`: float64 (bars, symbols). `signals`: int8 (bars, symbols), SHORT, FLAT, LONG or KEEP.
-    `rules`, `accounts`: one RULES, one ACCOUNT record. `positions`: POSITION (symbols,). `trades`: TRADE, with room for
-    TRADES_PER_BAR x (stop - start) x symbols more. `equity`, `cash`: float64 (bars,) and `quantity`: float64
+    `open_`, `high`, `low`, `close`: float64 (bars, symbols). `signals`: int8 (bars, symbols), SHORT, FLAT, LONG or
+    KEEP. `rules`, `accounts`: one RULES, one ACCOUNT record. `positions`: POSITION (symbols,). `trades`: TRADE, with
+    room for TRADES_PER_BAR x (stop - start) x symbols more. `equity`, `cash`: float64 (bars,) and `quantity`: float64
     (bars, symbols), written at [start, stop) only: as of each close, in account currency and in units of the symbol.
     """
     bars, symbols = close.shape
@@ -207,7 +208,7 @@ def run_bars(
                 position = positions[s]
                 if position.pending == KEEP or not _present(open_[t, s], high[t, s], low[t, s], close[t, s]):
                     continue
-                spend = budget if budget < power else power
+                spend = min(power, budget)
                 if spend > 0.0:
                     _enter(t, position.pending, open_[t, s], spend, rule, account, position)
                     power -= spend

@@ -1,8 +1,8 @@
-"""The kernel's state between two chunks, and its way into a checkpoint's bytes and back. Owns memory and its validation.
+"""The kernel's state between two chunks, and its way into a checkpoint's bytes. Owns memory and its validation.
 
-What is written once is never written again: equity, cash, quantity and trades only grow. A checkpoint therefore copies
-the few account and position records and takes views of the rest, whatever its length; the bytes are made in the writer's
-thread while trading goes on.
+What is written once is never written again: equity, cash, quantity and trades only grow. A checkpoint therefore
+copies the few account and position records and takes views of the rest, whatever its length; the bytes are made in
+the writer's thread while trading goes on.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The trading rules again, slowly: plain Python floats and objects, no NumPy arithmetic, no numba.
 
-Written from the rules (docs, services/backtester/kernel.py's header), not from the compiled code's shape; only the order
-of the floating-point operations is shared, because equality is to the last bit.
+Written from the rules (docs, services/backtester/kernel.py's header), not from the compiled code's shape; only the
+order of the floating-point operations is shared, because equality is to the last bit.
 """
 
 from __future__ import annotations

@@ -1,0 +1,19 @@
+"""The backtester's process: `python -m backtester`."""
+
+from __future__ import annotations
+
+import sys
+
+from holdfast.worker import run_worker
+
+# Imported before the first fork, so that a run starts with torch loaded and the kernel compiled.
+PRELOAD = ("backtester.run",)
+
+
+def main() -> int:
+    """Serves until stopped; returns the exit code."""
+    return run_worker("backtester", execute="backtester.run:execute", preload=PRELOAD)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,141 @@
+"""What a backtest needs before its first bar: model, strategy, prices, inputs. Owns the checks; trades nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from backtester.inference import Inference
+from backtester.panel import Panel, align
+from backtester.resume import Identity
+from backtester.state import make_rules
+from holdfast.bundle import Bundle, load_bundle
+from holdfast.checkpoints import Store
+from holdfast.errors import InvalidRequest, NotPossible, Unavailable, Violation
+from holdfast.market import Bars, MarketStore
+from holdfast.strategy import Strategy, parse_strategy
+from holdfast.strategy.inputs import build_inputs
+from holdfast.v1 import operation_pb2
+
+__all__ = ["Prepared", "prepare"]
+
+Array = np.ndarray[Any, Any]
+
+# An import may replace a series while it is read; more often than this in a row it cannot.
+_READS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A backtest that is ready to trade from its first bar."""
+
+    identity: Identity
+    panel: Panel
+    inference: Inference
+    rules: Array
+    initial_cash: float
+    data_digest: str
+
+
+def prepare(spec: operation_pb2.BacktestSpec, store: Store, market: MarketStore, look: Callable[[], None]) -> Prepared:
+    """Loads and checks; calls `look` between the slow parts, which may raise to stop.
+
+    Raises InvalidRequest (dates, cash, symbols), NotFound (no such bundle or data), NotPossible (MODEL_MISMATCH),
+    Corrupted.
+    """
+    bundle = load_bundle(store, spec.model_uri)
+    look()
+    strategy = _strategy(spec, bundle)
+    start = spec.start_date or strategy.data.test.start.isoformat()
+    end = spec.end_date or strategy.data.test.end.isoformat()
+    initial_cash = _initial_cash(spec, strategy)
+    symbols = tuple(strategy.data.symbols)
+    market.check(symbols, strategy.data.timeframes, start, end)
+    series, data_digest = _read(market, strategy, end, look)
+    panel = align({symbol: series[symbol][strategy.data.base] for symbol in symbols}, symbols, _day_ns(start))
+    inputs = _inputs(bundle, strategy, series, look)
+    inference = Inference(bundle.model, strategy, inputs, panel)
+    decisions = strategy.decisions
+    rules = make_rules(
+        fraction=decisions.position_fraction,
+        commission=decisions.commission,
+        slippage=decisions.slippage,
+        stop_loss=decisions.stop_loss or 0.0,
+        take_profit=decisions.take_profit or 0.0,
+        separation=decisions.min_signal_separation,
+    )
+    identity = Identity(bundle.content_digest, strategy.digest(), symbols, start, end, initial_cash)
+    return Prepared(identity, panel, inference, rules, initial_cash, data_digest)
+
+
+def _strategy(spec: operation_pb2.BacktestSpec, bundle: Bundle) -> Strategy:
+    if not spec.strategy:
+        return bundle.strategy
+    strategy = parse_strategy(spec.strategy)
+    if strategy.model_digest() != bundle.model_digest:
+        raise NotPossible(
+            f"The model {spec.model_operation_id or spec.model_uri} was trained for the strategy "
+            f"{bundle.strategy.name!r}, whose indicators, fuzzy sets, inputs, network or labels are not those of "
+            f"{strategy.name!r}. Train this strategy, or name a model of it (`holdfast models list`).",
+            reason="MODEL_MISMATCH",
+            metadata={"model_digest": bundle.model_digest, "strategy_digest": strategy.model_digest()},
+        )
+    return strategy
+
+
+def _initial_cash(spec: operation_pb2.BacktestSpec, strategy: Strategy) -> float:
+    cash = spec.initial_cash or strategy.decisions.initial_cash
+    if not math.isfinite(cash) or cash <= 0.0:
+        allowed = "an amount above 0"
+        raise InvalidRequest(
+            f"initial_cash {cash} is not {allowed}.", violations=[Violation("initial_cash", str(cash), allowed)]
+        )
+    return cash
+
+
+def _read(
+    market: MarketStore, strategy: Strategy, end: str, look: Callable[[], None]
+) -> tuple[dict[str, dict[str, Bars]], str]:
+    """Every series from its first stored bar on: indicators are as warm as the data allow, on every resume the same."""
+    symbols, timeframes = strategy.data.symbols, strategy.data.timeframes
+    for _ in range(_READS):
+        digest = market.digest(symbols, timeframes)
+        series: dict[str, dict[str, Bars]] = {}
+        for symbol in symbols:
+            series[symbol] = {}
+            for timeframe in timeframes:
+                series[symbol][timeframe] = market.load(symbol, timeframe, None, end)
+                look()
+        if market.digest(symbols, timeframes) == digest:
+            return series, digest
+    raise Unavailable(
+        f"The market data of {', '.join(symbols)} kept changing while they were read. Resume when the import is done.",
+        reason="MARKET_DATA_BUSY",
+    )
+
+
+def _inputs(
+    bundle: Bundle, strategy: Strategy, series: Mapping[str, Mapping[str, Bars]], look: Callable[[], None]
+) -> dict[str, Array]:
+    found: dict[str, Array] = {}
+    for symbol, inputs in build_inputs(strategy, series).items():
+        if list(inputs.names) != list(bundle.input_names):
+            raise NotPossible(
+                f"The model's inputs are {', '.join(bundle.input_names)}; this strategy gives "
+                f"{', '.join(inputs.names)}. Train the strategy again.",
+                reason="MODEL_MISMATCH",
+            )
+        values = bundle.normalisation.apply(inputs.values)
+        # Rows before the indicators are warm say so themselves, as NaN; the flag covers what is finite by accident.
+        values[: inputs.first_valid] = np.nan
+        found[symbol] = values
+        look()
+    return found
+
+
+def _day_ns(day: str) -> int:
+    return int(np.datetime64(day, "ns").astype(np.int64))

@@ -1,0 +1,184 @@
+"""One backtest from its bundle to its result: infer a block, trade it, say so, save. Owns the order of things.
+
+A run may be stopped, fail or die at any bar. It goes on from its last checkpoint and ends with the bytes that it
+would have ended with anyway: the kernel's whole state is saved, indicators are recomputed, and the network sees the
+same blocks.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from backtester.loading import Prepared, prepare
+from backtester.result import buy_and_hold, measure, result_files
+from backtester.resume import UNIT, Notes, restore, take
+from backtester.state import KernelState
+from holdfast.checkpoints import CheckpointWriter, Store, load_checkpoint, open_store, write_artifacts
+from holdfast.determinism import make_deterministic
+from holdfast.errors import InternalError
+from holdfast.market import MarketStore
+from holdfast.v1 import checkpoint_pb2, operation_pb2
+from holdfast.worker.run import Run, RunStopped, StopKind
+
+__all__ = ["execute"]
+
+log = structlog.get_logger()
+
+PROGRESS_INTERVAL: Final = 0.05  # seconds
+_STOPS: Final = {
+    StopKind.CANCEL: checkpoint_pb2.CHECKPOINT_TYPE_CANCELLATION,
+    StopKind.SHUTDOWN: checkpoint_pb2.CHECKPOINT_TYPE_SHUTDOWN,
+}
+
+
+def execute(run: Run) -> operation_pb2.BacktestResult:
+    """Runs or resumes a backtest.
+
+    Raises RunStopped after a stop (its checkpoint is saved if a bar was done), and HoldfastError for what the user
+    can mend.
+    """
+    assignment = run.assignment
+    spec = assignment.backtest
+    if spec is None:
+        raise InternalError(f"Operation {assignment.operation_id} came to a backtester without a backtest.")
+    make_deterministic()
+    run.progress(operation_pb2.Progress(phase="loading data", unit_name=UNIT))
+    store = open_store(assignment.store_url)
+    prepared = prepare(spec, store, MarketStore(Path(assignment.market_dir)), lambda: _look(run))
+    state, notes = _begin(run, store, prepared, allow_data_change=spec.allow_data_change)
+    with CheckpointWriter(store, run) as writer:
+        session = _Session(run, store, writer, prepared, state, notes)
+        try:
+            _trade(session, spec.checkpoint_policy.every_units)
+            return _finish(session)
+        except RunStopped:
+            if state.bar and run.stop_requested is not None:
+                session.save(_STOPS[run.stop_requested], wait=True)
+            raise
+        except Exception:
+            # `advance` leaves the state as it was before the chunk that failed, so what is saved here is good.
+            session.save_after_failure()
+            raise
+
+
+@dataclass(frozen=True, slots=True)
+class _Session:
+    """What trading, saving and finishing share."""
+
+    run: Run
+    store: Store
+    writer: CheckpointWriter
+    prepared: Prepared
+    state: KernelState
+    notes: Notes
+
+    def save(self, kind: checkpoint_pb2.CheckpointType, *, wait: bool = False) -> None:
+        snapshot = take(self.state, self.prepared.identity, self.notes, self.prepared.data_digest)
+        self.writer.save(snapshot, kind, wait=wait)
+
+    def save_after_failure(self) -> None:
+        if not self.state.bar:
+            return
+        try:
+            self.save(checkpoint_pb2.CHECKPOINT_TYPE_FAILURE, wait=True)
+        except Exception as error:  # the first failure is the one to report
+            log.error("Failure checkpoint not saved", bar=self.state.bar, exc_info=error)
+
+
+def _look(run: Run) -> None:
+    if run.stop_requested is not None:
+        raise RunStopped(f"stopped by {run.stop_requested.value}")
+
+
+def _begin(run: Run, store: Store, prepared: Prepared, *, allow_data_change: bool) -> tuple[KernelState, Notes]:
+    panel, reference = prepared.panel, run.assignment.checkpoint
+    if reference is None:
+        return KernelState.fresh(panel.time, len(panel.symbols), prepared.initial_cash), Notes()
+    loaded = load_checkpoint(store, reference, operation_id=run.assignment.operation_id)
+    return restore(
+        run, loaded, prepared.identity, panel.time, prepared.data_digest, allow_data_change=allow_data_change
+    )
+
+
+def _trade(session: _Session, every: int) -> None:
+    run, prepared, state = session.run, session.prepared, session.state
+    inference, panel = prepared.inference, prepared.panel
+    bars = len(panel.time)
+    inference.skip_to(state.bar)
+    report = _Reporter(run, state, bars)
+    while state.bar < bars:
+        _look(run)
+        if inference.ready <= state.bar:
+            for _ in inference.extend():
+                _look(run)
+        # Chunks end where blocks end and where checkpoints fall; the kernel does not care where it is cut.
+        stop = inference.ready
+        if every > 0:
+            stop = min(stop, (state.bar // every + 1) * every)
+        state.advance(stop, panel.prices, inference.signals, prepared.rules)
+        report.maybe()
+        if every > 0 and state.bar % every == 0 and state.bar < bars:
+            session.save(checkpoint_pb2.CHECKPOINT_TYPE_PERIODIC)
+    report.now()
+
+
+class _Reporter:
+    """Says how far the run is, seldom enough to cost nothing."""
+
+    def __init__(self, run: Run, state: KernelState, bars: int) -> None:
+        self._run = run
+        self._state = state
+        self._bars = bars
+        self._first = state.bar
+        self._began = self._last = time.monotonic()
+
+    def maybe(self) -> None:
+        if time.monotonic() - self._last >= PROGRESS_INTERVAL:
+            self.now()
+
+    def now(self) -> None:
+        state, self._last = self._state, time.monotonic()
+        elapsed = self._last - self._began
+        account = state.account[0]
+        progress = operation_pb2.Progress(
+            phase="backtesting",
+            unit_name=UNIT,
+            unit=state.bar,
+            total_units=self._bars,
+            units_per_second=(state.bar - self._first) / elapsed if elapsed > 0.0 else 0.0,
+            metrics={
+                "equity": float(state.equity[-1]) if state.bar else float(account["cash"]),
+                "max_drawdown": float(account["max_drawdown"]),
+                "trades": float(account["trades"]),
+            },
+        )
+        progress.update_time.GetCurrentTime()
+        self._run.progress(progress)
+
+
+def _finish(session: _Session) -> operation_pb2.BacktestResult:
+    _look(session.run)
+    assignment, prepared, state = session.run.assignment, session.prepared, session.state
+    panel, cash = prepared.panel, prepared.initial_cash
+    outcome = measure(state, panel, cash)
+    benchmark = buy_and_hold(panel, prepared.rules, cash)
+    written = write_artifacts(
+        session.store,
+        f"results/{assignment.operation_id}-{assignment.attempt}",
+        result_files(outcome, benchmark, panel, cash),
+        {"kind": "backtest", "operation_id": assignment.operation_id, "backtest": prepared.identity.as_json()},
+    )
+    log.info("Backtest finished", bars=state.bar, trades=len(state.trades), result=written.uri)
+    return operation_pb2.BacktestResult(
+        result_uri=written.uri,
+        result_digest=written.manifest_digest,
+        metrics=outcome.metrics,
+        benchmark_metrics=benchmark.metrics,
+        trades=len(state.trades),
+        notes=session.notes.lines,
+    )
