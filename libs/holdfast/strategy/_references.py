@@ -9,18 +9,13 @@ from holdfast.errors import Violation
 from holdfast.market.timeframes import duration_ns
 from holdfast.strategy._violations import did_you_mean, one_of, shown
 from holdfast.strategy.catalogue import COLUMNS, MOVING_AVERAGES, PRICES, Function, Parameter, functions
+from holdfast.strategy.columns import split_reference
 from holdfast.strategy.features import FuzzyInput, Indicator, IndicatorInput
 
 if TYPE_CHECKING:
     from holdfast.strategy.schema import Strategy
 
-__all__ = ["check", "complete_parameters", "split_reference"]
-
-
-def split_reference(reference: str) -> tuple[str, str]:
-    """`macd.line` as ("macd", "line"); an output left out is ""."""
-    name, _, output = reference.partition(".")
-    return name, output
+__all__ = ["check", "complete_parameters"]
 
 
 def complete_parameters(indicators: Any) -> Any:

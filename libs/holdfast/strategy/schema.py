@@ -14,6 +14,7 @@ from holdfast.strategy._part import Id, Part
 from holdfast.strategy._references import check, complete_parameters
 from holdfast.strategy._text import read_text
 from holdfast.strategy._violations import violations_of
+from holdfast.strategy.columns import plan
 from holdfast.strategy.data import Data
 from holdfast.strategy.decisions import Decisions
 from holdfast.strategy.features import FuzzySet, Indicator, NnInput
@@ -70,6 +71,11 @@ class Strategy(Part):
     def output_dim(self) -> int:
         """Outputs of the network: one per class, or the predicted return."""
         return len(CLASSES) if self.decisions.type == "classification" else 1
+
+    @property
+    def input_names(self) -> list[str]:
+        """The network's inputs, in order."""
+        return [column.name for column in plan(self)]
 
     def canonical_json(self) -> str:
         """The strategy as JSON with every default spelled out; equal meanings give equal text. Parses to an equal one."""
