@@ -1,0 +1,157 @@
+"""Decides what a run's end is called: outcome, reason and words. Pure; owns nothing."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from holdfast.v1 import checkpoint_pb2, operation_pb2, worker_pb2
+from holdfast.worker.executor import Exit
+
+
+class StopReason(Enum):
+    """Who wants the run to stop; the value is the Failure's reason."""
+
+    CANCEL = "CANCELLED"
+    SHUTDOWN = "SHUTDOWN"
+    # The coordinator says that this attempt is stale: no saving, no success.
+    FENCED = "STOPPED"
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """All that is known when a run's process is gone."""
+
+    run: worker_pb2.RunRef
+    # The run's own last message; None when it died without one.
+    told: worker_pb2.RunFinished | None
+    exit: Exit
+    stop: StopReason | None = None
+    stop_text: str = ""
+    # Signals this worker sent to make the run stop.
+    signals_sent: Collection[int] = ()
+    # Why no process came to be; empty when one did.
+    not_started: str = ""
+    checkpoint: checkpoint_pb2.Checkpoint | None = None
+    progress: operation_pb2.Progress | None = None
+    log_tail: Sequence[str] = ()
+    # The kernel's out-of-memory killer was at work on this machine while the run lived.
+    out_of_memory: bool = False
+
+
+def conclude(ending: Ending) -> worker_pb2.RunFinished:
+    """The end to report. `end_time` is left to the caller."""
+    finished = worker_pb2.RunFinished(run=ending.run)
+    if ending.checkpoint is not None:
+        finished.checkpoint.CopyFrom(ending.checkpoint)
+    if ending.progress is not None:
+        finished.progress.CopyFrom(ending.progress)
+    told = ending.told
+    if told is not None and told.outcome == worker_pb2.RUN_OUTCOME_COMPLETED and ending.stop is not StopReason.FENCED:
+        finished.outcome = worker_pb2.RUN_OUTCOME_COMPLETED
+        if told.HasField("training_result"):
+            finished.training_result.CopyFrom(told.training_result)
+        if told.HasField("backtest_result"):
+            finished.backtest_result.CopyFrom(told.backtest_result)
+        return finished
+    if _was_stopped(ending):
+        finished.outcome = worker_pb2.RUN_OUTCOME_CANCELLED
+        finished.failure.CopyFrom(_stopped(ending))
+    else:
+        finished.outcome = worker_pb2.RUN_OUTCOME_FAILED
+        finished.failure.CopyFrom(_failed(ending))
+    return finished
+
+
+def _was_stopped(ending: Ending) -> bool:
+    """Whether the run ended because somebody asked, not by itself."""
+    if ending.told is not None and ending.told.outcome == worker_pb2.RUN_OUTCOME_CANCELLED:
+        return True
+    if ending.stop is None:
+        return False
+    if ending.stop is StopReason.FENCED or ending.not_started:
+        return True
+    return ending.told is None and bool(ending.signals_sent) and _by_our_signal(ending)
+
+
+def _by_our_signal(ending: Ending) -> bool:
+    return ending.exit.signal in ending.signals_sent or bool(ending.exit.unseen)
+
+
+def _stopped(ending: Ending) -> operation_pb2.Failure:
+    told = ending.told
+    reason = ending.stop or (
+        StopReason.SHUTDOWN if told is not None and told.failure.reason == "SHUTDOWN" else StopReason.CANCEL
+    )
+    failure = operation_pb2.Failure(reason=reason.value)
+    by_itself = told is not None or bool(ending.not_started)
+    saved = describe(ending.checkpoint)
+    if reason is StopReason.FENCED:
+        why = ending.stop_text or "the coordinator gave the operation to somebody else"
+        failure.message = f"Stopped without saving: {why}"
+        return failure
+    words = "Graceful shutdown" if reason is StopReason.SHUTDOWN else _cancel_words(ending.stop_text)
+    if not by_itself:
+        failure.signal = ending.exit.signal
+        failure.log_tail.extend(ending.log_tail)
+        kept = f"its last checkpoint ({saved}) stays" if saved else "there is no checkpoint"
+        failure.message = f"{words} - the run did not stop in time and was killed; {kept}"
+    elif not saved:
+        failure.message = f"{words} - no checkpoint: the run had not begun"
+    elif reason is StopReason.SHUTDOWN:
+        failure.message = f"{words} - checkpoint saved"
+    else:
+        failure.message = f"{words} - checkpoint saved ({saved})"
+    return failure
+
+
+def _cancel_words(text: str) -> str:
+    return f"Cancelled: {text}" if text else "Cancelled"
+
+
+def _failed(ending: Ending) -> operation_pb2.Failure:
+    failure = operation_pb2.Failure(log_tail=ending.log_tail)
+    if ending.not_started:
+        failure.reason = "RUN_NOT_STARTED"
+        failure.message = ending.not_started
+    elif ending.told is not None:
+        failure.reason = ending.told.failure.reason or "RUN_RAISED"
+        failure.message = ending.told.failure.message
+    else:
+        failure.reason = "RUN_DIED"
+        failure.exit_code = ending.exit.code
+        failure.signal = ending.exit.signal
+        saved = describe(ending.checkpoint)
+        kept = f"its last checkpoint is {saved}: resume it" if saved else "no checkpoint was saved"
+        failure.message = f"The run's process {_death(ending)}; {kept}"
+    return failure
+
+
+def _death(ending: Ending) -> str:
+    if ending.exit.unseen:
+        return f"is gone ({ending.exit.unseen})"
+    if ending.exit.signal:
+        name = _signal_name(ending.exit.signal)
+        if ending.out_of_memory and ending.exit.signal == signal.SIGKILL:
+            return f"was killed by {name}: the machine ran out of memory"
+        return f"was killed by {name}"
+    if ending.exit.code:
+        return f"exited with code {ending.exit.code}"
+    return "exited without a result"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def describe(checkpoint: checkpoint_pb2.Checkpoint | None) -> str:
+    """ "epoch 29", "bar 7000", "epoch 3 step 120"; empty without a checkpoint."""
+    if checkpoint is None or not checkpoint.uri:
+        return ""
+    text = f"{checkpoint.unit_name or 'unit'} {checkpoint.unit}"
+    return f"{text} step {checkpoint.step}" if checkpoint.step else text

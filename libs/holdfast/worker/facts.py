@@ -1,0 +1,105 @@
+"""Durable facts: numbered from 1, kept until acknowledged. Owns the numbers and the outbox's content.
+
+An acknowledgement may come late, twice, out of order, or over another stream than the fact went; all that is the same
+here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+import structlog
+
+from holdfast.v1 import worker_pb2
+from holdfast.worker.outbox import Outbox
+
+log = structlog.get_logger()
+
+
+class Facts:
+    """What the coordinator must learn, in order."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        self._outbox = outbox
+        self._next = 1
+        self._waiting: dict[int, worker_pb2.WorkerMessage] = {}
+        self._ends: dict[tuple[str, int], int] = {}
+        self._unlinks: set[asyncio.Task[None]] = set()
+        # Called whenever there is more to send.
+        self.on_change: Callable[[], None] = lambda: None
+        self.delivered = asyncio.Event()  # set while no end waits
+        self.delivered.set()
+
+    def load(self, ends: Iterable[worker_pb2.RunFinished]) -> None:
+        """Takes over what an earlier process of this worker left in the outbox."""
+        for finished in ends:
+            self._add_end(finished)
+
+    def add(self, message: worker_pb2.WorkerMessage) -> None:
+        """Numbers a durable fact and keeps it until acknowledged."""
+        message.sequence = self._next
+        self._waiting[self._next] = message
+        self._next += 1
+        self.on_change()
+
+    async def add_end(self, finished: worker_pb2.RunFinished) -> None:
+        """Writes an end to the outbox, then lets it be sent."""
+        try:
+            await asyncio.to_thread(self._outbox.put, finished)
+        except OSError as error:
+            # Told from memory all the same: a full disk must not keep the operation from its end.
+            log.error("Outbox cannot be written; the end is kept in memory only", error=repr(error))
+        self._add_end(finished)
+
+    def acknowledge(self, sequences: Iterable[int]) -> None:
+        """The coordinator has these; unknown numbers are old news."""
+        for sequence in sequences:
+            message = self._waiting.pop(sequence, None)
+            if message is not None and message.HasField("run_finished"):
+                self._drop_end(message.run_finished.run)
+
+    def acknowledge_ends(self, runs: Iterable[worker_pb2.RunRef]) -> None:
+        """The same, by run, as a registration's answer says it."""
+        for run in runs:
+            sequence = self._ends.get((run.operation_id, run.attempt))
+            if sequence is not None:
+                self.acknowledge([sequence])
+
+    def after(self, sequence: int) -> list[worker_pb2.WorkerMessage]:
+        """What waits with a greater number, in order."""
+        if sequence >= self._next - 1:
+            return []
+        return [message for number, message in self._waiting.items() if number > sequence]
+
+    def ends(self) -> list[worker_pb2.RunFinished]:
+        """Ends not acknowledged yet, oldest first."""
+        return [self._waiting[sequence].run_finished for sequence in self._ends.values()]
+
+    def has_end(self, run: worker_pb2.RunRef) -> bool:
+        """Whether this run has ended here and its end still waits."""
+        return (run.operation_id, run.attempt) in self._ends
+
+    async def close(self) -> None:
+        """Waits for the files of acknowledged ends to be gone."""
+        await asyncio.gather(*self._unlinks)
+
+    def _add_end(self, finished: worker_pb2.RunFinished) -> None:
+        self._ends[finished.run.operation_id, finished.run.attempt] = self._next
+        self.delivered.clear()
+        self.add(worker_pb2.WorkerMessage(run_finished=finished))
+
+    def _drop_end(self, run: worker_pb2.RunRef) -> None:
+        self._ends.pop((run.operation_id, run.attempt), None)
+        if not self._ends:
+            self.delivered.set()
+        task = asyncio.create_task(asyncio.to_thread(self._outbox.delete, run), name="outbox-delete")
+        self._unlinks.add(task)
+        task.add_done_callback(self._unlinked)
+
+    def _unlinked(self, task: asyncio.Task[None]) -> None:
+        self._unlinks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            # Delivered again at the next start, and acknowledged again: a nuisance, not a loss.
+            log.error("Outbox file of an acknowledged end stays", error=repr(error))

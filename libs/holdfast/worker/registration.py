@@ -1,0 +1,118 @@
+"""Tells the coordinator that this worker is here, for ever: at start, and whenever the Supervise stream is gone."""
+
+from __future__ import annotations
+
+import asyncio
+
+import grpc
+import structlog
+import tenacity
+
+from holdfast import __version__
+from holdfast.errors import HoldfastError
+from holdfast.service import create_channel, error_from_rpc
+from holdfast.v1 import coordinator_service_pb2, coordinator_service_pb2_grpc
+from holdfast.worker.executor import Executor
+from holdfast.worker.facts import Facts
+from holdfast.worker.fence import Fence
+from holdfast.worker.identity import Identity
+from holdfast.worker.slots import Slots
+from holdfast.worker.supervision import Supervision
+
+log = structlog.get_logger()
+
+_CALL_SECONDS = 4.0
+_DIAL_BACK_SECONDS = 4.0  # a coordinator that registered us and did not dial back is asked again
+_BACKOFF_SECONDS = 2.0  # at most: workers are back within five seconds of a coordinator's restart
+_LOG_EVERY = 10  # failures, after the first
+
+
+class Registration:
+    """The loop that keeps this worker known."""
+
+    def __init__(
+        self,
+        coordinator: str,
+        address: str,
+        identity: Identity,
+        slots: Slots,
+        facts: Facts,
+        fence: Fence,
+        supervision: Supervision,
+        executor: Executor,
+    ) -> None:
+        self._coordinator = coordinator
+        self._address = address
+        self._identity = identity
+        self._slots = slots
+        self._facts = facts
+        self._fence = fence
+        self._supervision = supervision
+        self._executor = executor
+
+    async def keep(self) -> None:
+        """Registers, waits for the stream, and registers again when the stream is lost. Until cancelled."""
+        while True:
+            await self._register()
+            try:
+                async with asyncio.timeout(_DIAL_BACK_SECONDS):
+                    await self._supervision.connected.wait()
+            except TimeoutError:
+                log.warning("Coordinator did not dial back; registering again", address=self._address)
+                continue
+            await self._supervision.lost.wait()
+            log.warning("Supervise stream lost; registering again")
+
+    async def _register(self) -> None:
+        async for attempt in tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception_type(HoldfastError),
+            wait=tenacity.wait_random_exponential(multiplier=0.1, max=_BACKOFF_SECONDS),
+            before_sleep=self._complain,
+        ):
+            with attempt:
+                await self._register_once()
+
+    async def _register_once(self) -> None:
+        # A new channel each time: no backoff of an old connection, no stale name resolution.
+        channel = create_channel(self._coordinator, retries=False)
+        stub = coordinator_service_pb2_grpc.CoordinatorServiceStub(channel)
+        try:
+            response = await stub.RegisterWorker(self._request(), timeout=_CALL_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            raise error_from_rpc(error) from error
+        finally:
+            await channel.close()
+        self._fence.admit(response.coordinator_epoch)
+        self._facts.acknowledge_ends(response.acknowledged_runs)
+        for run in response.stop_runs:
+            self._slots.fence(run, "the coordinator does not want this run to go on")
+        log.info(
+            "Registered",
+            coordinator=self._coordinator,
+            epoch=response.coordinator_epoch,
+            stopped=len(response.stop_runs),
+            acknowledged=len(response.acknowledged_runs),
+        )
+
+    def _request(self) -> coordinator_service_pb2.RegisterWorkerRequest:
+        return coordinator_service_pb2.RegisterWorkerRequest(
+            worker_id=self._identity.worker_id,
+            incarnation=self._identity.incarnation,
+            kind=self._identity.kind,
+            address=self._address,
+            slots=self._slots.capacity,
+            capabilities=self._executor.capabilities,
+            current_runs=self._slots.states(),
+            finished_runs=self._facts.ends(),
+            fingerprint=dict(self._executor.fingerprint),
+            version=__version__,
+            draining=self._slots.draining,
+        )
+
+    def _complain(self, state: tenacity.RetryCallState) -> None:
+        if state.attempt_number % _LOG_EVERY == 1 and state.outcome is not None:
+            error = state.outcome.exception()
+            text = error.message if isinstance(error, HoldfastError) else repr(error)
+            log.warning(
+                "Not registered; trying on", coordinator=self._coordinator, tries=state.attempt_number, error=text
+            )

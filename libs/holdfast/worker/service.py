@@ -1,0 +1,142 @@
+"""TrainerService and BacktesterService: two names for one conversation. Owns no state; calls slots and stream."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+from holdfast.service import Service
+from holdfast.v1 import (
+    backtester_service_pb2,
+    backtester_service_pb2_grpc,
+    checkpoint_pb2,
+    trainer_service_pb2,
+    trainer_service_pb2_grpc,
+    worker_pb2,
+)
+from holdfast.worker.facts import Facts
+from holdfast.worker.fence import Fence
+from holdfast.worker.identity import Identity
+from holdfast.worker.slots import Slots
+from holdfast.worker.supervision import Supervision
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What both services do, free of their message names."""
+
+    identity: Identity
+    slots: Slots
+    facts: Facts
+    fence: Fence
+    supervision: Supervision
+
+    def start(self, assignment: worker_pb2.RunAssignment, checkpoint: checkpoint_pb2.CheckpointRef | None) -> None:
+        """Start, or resume with a checkpoint."""
+        self.fence.admit(assignment.coordinator_epoch)
+        self.slots.start(assignment, checkpoint)
+
+    def cancel(self, run: worker_pb2.RunRef, epoch: int, reason: str) -> None:
+        """Begins to stop a run."""
+        self.fence.admit(epoch)
+        self.slots.cancel(run, reason)
+
+    def state(self) -> worker_pb2.WorkerState:
+        """What the worker says of itself."""
+        return worker_pb2.WorkerState(
+            worker_id=self.identity.worker_id,
+            incarnation=self.identity.incarnation,
+            kind=self.identity.kind,
+            slots=self.slots.capacity,
+            draining=self.slots.draining,
+            runs=self.slots.states(),
+            unacknowledged_runs=[finished.run for finished in self.facts.ends()],
+            coordinator_epoch=self.fence.epoch,
+        )
+
+
+class TrainerServicer(trainer_service_pb2_grpc.TrainerServiceServicer):
+    """The trainer's names."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    async def StartTraining(self, request: Any, context: Any) -> Any:  # noqa: N802 - a name of the protocol
+        """Takes a slot for a new training."""
+        self._desk.start(request.assignment, None)
+        return trainer_service_pb2.TrainerServiceStartTrainingResponse()
+
+    async def ResumeTraining(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Takes a slot for a training that continues."""
+        self._desk.start(request.assignment, request.checkpoint)
+        return trainer_service_pb2.TrainerServiceResumeTrainingResponse()
+
+    async def CancelTraining(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Begins to stop a training."""
+        self._desk.cancel(request.run, request.coordinator_epoch, request.reason)
+        return trainer_service_pb2.TrainerServiceCancelTrainingResponse()
+
+    async def Supervise(self, request_iterator: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802
+        """The stream of facts."""
+        async for message in self._desk.supervision.serve(_messages(request_iterator), _on_done(context)):
+            yield trainer_service_pb2.TrainerServiceSuperviseResponse(message=message)
+
+    async def GetWorkerState(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """What the worker says of itself."""
+        return trainer_service_pb2.TrainerServiceGetWorkerStateResponse(state=self._desk.state())
+
+
+class BacktesterServicer(backtester_service_pb2_grpc.BacktesterServiceServicer):
+    """The backtester's names."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    async def StartBacktest(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Takes a slot for a new backtest."""
+        self._desk.start(request.assignment, None)
+        return backtester_service_pb2.BacktesterServiceStartBacktestResponse()
+
+    async def ResumeBacktest(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Takes a slot for a backtest that continues."""
+        self._desk.start(request.assignment, request.checkpoint)
+        return backtester_service_pb2.BacktesterServiceResumeBacktestResponse()
+
+    async def CancelBacktest(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Begins to stop a backtest."""
+        self._desk.cancel(request.run, request.coordinator_epoch, request.reason)
+        return backtester_service_pb2.BacktesterServiceCancelBacktestResponse()
+
+    async def Supervise(self, request_iterator: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802
+        """The stream of facts."""
+        async for message in self._desk.supervision.serve(_messages(request_iterator), _on_done(context)):
+            yield backtester_service_pb2.BacktesterServiceSuperviseResponse(message=message)
+
+    async def GetWorkerState(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """What the worker says of itself."""
+        return backtester_service_pb2.BacktesterServiceGetWorkerStateResponse(state=self._desk.state())
+
+
+def make_service(desk: Desk) -> Service:
+    """The service of this worker's kind, for create_server."""
+    if desk.identity.kind == worker_pb2.WORKER_KIND_TRAINER:
+        return Service(
+            trainer_service_pb2_grpc.add_TrainerServiceServicer_to_server,
+            TrainerServicer(desk),
+            "holdfast.v1.TrainerService",
+        )
+    return Service(
+        backtester_service_pb2_grpc.add_BacktesterServiceServicer_to_server,
+        BacktesterServicer(desk),
+        "holdfast.v1.BacktesterService",
+    )
+
+
+async def _messages(request_iterator: Any) -> AsyncIterator[worker_pb2.CoordinatorMessage]:
+    async for request in request_iterator:
+        yield request.message
+
+
+def _on_done(context: Any) -> Any:
+    return lambda callback: context.add_done_callback(lambda _: callback())

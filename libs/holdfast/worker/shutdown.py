@@ -1,0 +1,59 @@
+"""Leaves in order, inside the grace: runs save and stop, their ends go out, the streams close. Owns no process."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from holdfast.worker.facts import Facts
+from holdfast.worker.slots import Slots
+from holdfast.worker.supervision import Supervision
+
+log = structlog.get_logger()
+
+_AWAY_SECONDS = 2.0  # for a coordinator that is away; the outbox keeps what it did not get
+_GOODBYE = 0.9  # of the grace, when delivery is given up
+
+
+async def shut_down(slots: Slots, facts: Facts, supervision: Supervision, hurry: asyncio.Event, grace: float) -> None:
+    """Stops every run by its shutdown plan, then waits for the acknowledgement of every end.
+
+    When `hurry` is set the runs are killed and nobody is waited for.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + grace * _GOODBYE
+    slots.drain(stop_runs=True)
+    supervision.beat()
+    hurrying = asyncio.create_task(_hurry(slots, hurry), name="hurry")
+    try:
+        # Bounded by the plan: after SIGKILL a process is gone.
+        await slots.idle.wait()
+        async with asyncio.timeout_at(deadline):
+            await _delivered(facts, supervision, hurry)
+    except TimeoutError:
+        log.warning("Ends wait in the outbox for the next start", ends=len(facts.ends()))
+    finally:
+        hurrying.cancel()
+
+
+async def _hurry(slots: Slots, hurry: asyncio.Event) -> None:
+    await hurry.wait()
+    log.warning("Hurrying: killing what still runs")
+    slots.hurry()
+
+
+async def _delivered(facts: Facts, supervision: Supervision, hurry: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+    away_since: float | None = None
+    while not facts.delivered.is_set() and not hurry.is_set():
+        away_since = None if supervision.connected.is_set() else (away_since or loop.time())
+        if away_since is not None and loop.time() - away_since > _AWAY_SECONDS:
+            log.warning("Coordinator is away; ends wait in the outbox for the next start", ends=len(facts.ends()))
+            return
+        waiting = [asyncio.create_task(event.wait()) for event in (facts.delivered, hurry)]
+        try:
+            await asyncio.wait(waiting, timeout=0.1, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waiting:
+                task.cancel()
