@@ -18,11 +18,11 @@ COORDINATOR = "coordinator"
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One started process. `started` is its creation time, seconds since the epoch, as the system tells it."""
+    """One started process. `born` is what processes.birth says of it: no other process ever has the same."""
 
     name: str
     pid: int
-    started: float
+    born: str
     command: list[str]
     log: str
     address: str = ""

@@ -80,7 +80,7 @@ class AsyncClient:
 
         `strategy` is a file's path, or YAML text; `overrides` sets values in it ({"training.epochs": 5}).
         `checkpoint_every` counts epochs, `checkpoint_every_steps` optimiser steps inside one; 0 leaves only the
-        checkpoints that a cancel, a failure or a shutdown saves. `max_attempts` above 1 resumes by itself after a crash.
+        checkpoints that a cancel, a failure or a shutdown saves. `max_attempts` above 1 resumes after a crash.
         A repeated call with the same `request_id` returns the same operation.
         """
         request = coordinator_service_pb2.StartTrainingRequest(
@@ -162,6 +162,21 @@ class AsyncClient:
             if not request.page_token:
                 break
         return found
+
+    async def events(self, operation_id: str) -> list[operation_pb2.OperationEvent]:
+        """The operation's story until now, oldest first; `AsyncOperation.watch` goes on from there."""
+        request = coordinator_service_pb2.WatchOperationRequest(operation_id=operation_id, replay_only=True)
+        story: list[operation_pb2.OperationEvent] = []
+
+        def make_request() -> coordinator_service_pb2.WatchOperationRequest:
+            request.after_sequence = story[-1].sequence if story else 0
+            return request
+
+        method: Any = self._coordinator.WatchOperation
+        async for response in self._calls.stream(method, make_request, patience=self._calls.patience):
+            if response.WhichOneof("update") == "event":
+                story.append(response.event)  # noqa: PERF401 - a reconnect needs what is there so far
+        return story
 
     async def models(self, *, limit: int | None = None) -> list[AsyncOperation]:
         """Completed trainings, newest first: each `.result` names a model bundle."""

@@ -126,6 +126,7 @@ class Client:
     backtest = _derive(AsyncClient.backtest)
     operation = _derive(AsyncClient.operation)
     operations = _derive(AsyncClient.operations)
+    events = _derive(AsyncClient.events)
     models = _derive(AsyncClient.models)
     checkpoint = _derive(AsyncClient.checkpoint)
     checkpoints = _derive(AsyncClient.checkpoints)
