@@ -105,7 +105,9 @@ def equity_metrics(time: Array, equity: Array, initial_cash: float) -> dict[str,
             if growth < _LARGEST_EXPONENT:
                 found["cagr"] = cagr = math.expm1(growth)
                 found["calmar"] = cagr / deepest if deepest > 0.0 else None
-        found |= _ratios(period_returns(equity), math.sqrt(frequency))
+        # Absurd returns may overflow when squared; `_finite` leaves out what comes of them.
+        with np.errstate(over="ignore", invalid="ignore"):
+            found |= _ratios(period_returns(equity), math.sqrt(frequency))
     return _finite(found)
 
 

@@ -1,0 +1,193 @@
+"""A training that is interrupted wherever one likes, on synthetic bars; and the digests of what came out of it.
+
+The run's own question "shall I stop?" is where it is interrupted: it is asked before every step, between blocks of the
+validation and of the test, and while data is loaded, so every place at which a stop can be seen is reached.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from holdfast.checkpoints import discover_checkpoints, open_store, read_artifacts
+from holdfast.market import Bars, MarketStore
+from holdfast.v1 import checkpoint_pb2, operation_pb2
+from holdfast.worker.run import Assignment, RunStopped, StopKind
+from trainer.run import execute
+
+OPERATION = "training-1"
+DAY = 86_400_000_000_000
+
+NETWORKS: dict[str, dict[str, Any]] = {
+    "mlp": {"type": "mlp", "hidden_sizes": [12, 8], "activation": "gelu", "dropout": 0.2},
+    "lstm": {"type": "lstm", "hidden_size": 8, "layers": 2, "window": 6, "dropout": 0.2},
+    "gru": {"type": "gru", "hidden_size": 8, "layers": 2, "window": 5, "dropout": 0.2},
+}
+
+
+class Killed(BaseException):
+    """The run's process dies here: not an Exception, so that nothing of the run can handle it."""
+
+
+def write_market(directory: Path, *, symbols: tuple[str, ...] = ("AAA",), bars: int = 900, seed: int = 7) -> None:
+    """Daily bars of random walks with some momentum, from 2010 on."""
+    random = np.random.default_rng(seed)
+    store = MarketStore(directory)
+    for symbol in symbols:
+        noise = random.normal(0.0, 0.01, bars + 5)
+        close = 100.0 * np.exp(np.cumsum(np.convolve(noise, np.ones(6) / 3.0, mode="valid")))
+        opened = np.concatenate([[100.0], close[:-1]])
+        store.write(
+            Bars(
+                symbol,
+                "1d",
+                time=(14_610 + np.arange(bars, dtype=np.int64)) * DAY,
+                open=opened,
+                high=np.maximum(opened, close) * (1.0 + random.uniform(0.0, 0.01, bars)),
+                low=np.minimum(opened, close) * (1.0 - random.uniform(0.0, 0.01, bars)),
+                close=close,
+                volume=random.uniform(1e5, 1e6, bars).round(),
+            ),
+            source="synthetic",
+        )
+
+
+def strategy_text(network: str = "mlp", *, symbols: tuple[str, ...] = ("AAA",), **training: Any) -> str:
+    """A small strategy with everything on: dropout, class weights, clipping, a plateau schedule, early stopping."""
+    return json.dumps(
+        {
+            "name": f"exact-{network}",
+            "data": {
+                "symbols": list(symbols),
+                "timeframes": ["1d"],
+                "train": {"start": "2010-01-01", "end": "2011-06-30"},
+                "validation": {"start": "2011-07-01", "end": "2011-12-31"},
+                "test": {"start": "2012-01-01", "end": "2012-06-18"},
+            },
+            "indicators": {"rsi_14": {"function": "RSI", "params": {"timeperiod": 14}}},
+            "fuzzy_sets": {
+                "rsi_14": {
+                    "input": "rsi_14",
+                    "sets": {"low": {"triangular": [0.0, 25.0, 50.0]}, "high": {"gaussian": [75.0, 12.0]}},
+                }
+            },
+            "nn_inputs": [{"fuzzy": "rsi_14"}, {"price": "close", "lags": [0, 1, 2]}],
+            "model": NETWORKS[network],
+            "training": {
+                "labels": {"type": "triple_barrier", "horizon": 5, "upper": 1.0, "lower": 1.0},
+                "class_weights": "balanced",
+                "epochs": 7,
+                "batch_size": 48,
+                "learning_rate": 0.01,
+                "scheduler": {"type": "plateau", "patience": 0, "factor": 0.5},
+                "early_stopping": {"patience": 4},
+                "seed": 11,
+                **training,
+            },
+        }
+    )
+
+
+@dataclass
+class TrainingRun:
+    """Implements holdfast.worker.run.Run; stops, or dies, when asked for the `interrupt_at`-th time whether to stop."""
+
+    assignment: Assignment
+    interrupt_at: int | None = None
+    how: StopKind | type[BaseException] = StopKind.CANCEL
+    looks: int = 0
+    saved: list[checkpoint_pb2.Checkpoint] = field(default_factory=list)
+    notices: list[tuple[str, str]] = field(default_factory=list)
+    reports: list[operation_pb2.Progress] = field(default_factory=list)
+
+    @property
+    def stop_requested(self) -> StopKind | None:
+        self.looks += 1
+        if self.interrupt_at is None or self.looks < self.interrupt_at:
+            return None
+        if isinstance(self.how, StopKind):
+            return self.how
+        raise self.how(f"interrupted at look {self.looks}")
+
+    def progress(self, progress: operation_pb2.Progress) -> None:
+        self.reports.append(progress)
+
+    def checkpoint_saved(self, checkpoint: checkpoint_pb2.Checkpoint) -> None:
+        self.saved.append(checkpoint)
+
+    def notice(self, kind: str, message: str, details: Mapping[str, str] | None = None) -> None:
+        self.notices.append((kind, message))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a finished training left: SHA-256 by file of the bundle, its metrics, and its result message."""
+
+    digests: dict[str, str]
+    result: operation_pb2.TrainingResult
+
+
+@dataclass
+class Workplace:
+    """A store, a market and one operation in it."""
+
+    directory: Path
+    strategy: str
+    every_epochs: int = 1
+    every_steps: int = 0
+    allow_data_change: bool = False
+    attempt: int = 0
+
+    @property
+    def store_url(self) -> str:
+        return str(self.directory / "store")
+
+    def newest(self) -> checkpoint_pb2.CheckpointRef | None:
+        """The newest checkpoint in the store, as the coordinator would hand it over."""
+        found = discover_checkpoints(open_store(self.store_url), OPERATION)
+        if not found:
+            return None
+        last = max(found, key=lambda item: (item.attempt, item.unit, item.step))
+        return checkpoint_pb2.CheckpointRef(
+            checkpoint_id=last.checkpoint_id, uri=last.uri, manifest_digest=last.manifest_digest
+        )
+
+    def run(
+        self, interrupt_at: int | None = None, how: StopKind | type[BaseException] = StopKind.CANCEL
+    ) -> TrainingRun:
+        """The next attempt, from the newest checkpoint."""
+        self.attempt += 1
+        spec = operation_pb2.TrainingSpec(
+            strategy=self.strategy,
+            checkpoint_policy=operation_pb2.CheckpointPolicy(
+                every_units=self.every_epochs, every_steps=self.every_steps
+            ),
+            allow_data_change=self.allow_data_change,
+        )
+        assignment = Assignment(
+            OPERATION,
+            self.attempt,
+            self.store_url,
+            self.directory / "market",
+            training=spec,
+            checkpoint=self.newest(),
+        )
+        return TrainingRun(assignment, interrupt_at, how)
+
+    def attempt_once(
+        self, interrupt_at: int | None = None, how: StopKind | type[BaseException] = StopKind.CANCEL
+    ) -> tuple[TrainingRun, Outcome | None]:
+        """Runs one attempt; no outcome when it was interrupted."""
+        run = self.run(interrupt_at, how)
+        try:
+            result = execute(run)
+        except (RunStopped, Killed):
+            return run, None
+        files = read_artifacts(open_store(self.store_url), result.model_uri).files
+        return run, Outcome({name: hashlib.sha256(content).hexdigest() for name, content in files.items()}, result)
