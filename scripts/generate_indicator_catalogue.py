@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import talib
-import talib.abstract
+from talib import abstract
 
 TARGET = Path(__file__).resolve().parent.parent / "libs" / "holdfast" / "strategy" / "indicator_catalogue.json"
 
@@ -50,7 +50,7 @@ PERIOD_CEILING = 1_000_000
 
 def accepted(name: str, parameter: str, value: float) -> bool:
     """Whether TA-Lib takes this value: it answers a lookback of -1 to a bad one."""
-    function = talib.abstract.Function(name)
+    function = abstract.Function(name)  # type: ignore[attr-defined]  # made when talib is imported
     # A minimum is bounded by its maximum: probe it under the highest one.
     ceiling = parameter.replace("min", "max")
     known = function.info["parameters"]
@@ -95,7 +95,7 @@ def describe_parameter(name: str, parameter: str, default: float) -> dict[str, A
 
 def describe(name: str) -> dict[str, Any]:
     """Everything that a strategy may say about one function."""
-    info = talib.abstract.Function(name).info
+    info = abstract.Function(name).info  # type: ignore[attr-defined]
     inputs: list[dict[str, Any]] = []
     for slot, default in info["input_names"].items():
         if isinstance(default, list):
@@ -117,7 +117,7 @@ def describe(name: str) -> dict[str, Any]:
 
 def generate() -> str:
     """The catalogue as JSON text, one function per line so that a diff reads well."""
-    lines = [f"  {json.dumps(name)}: {json.dumps(describe(name))}" for name in sorted(talib.get_functions())]
+    lines = [f"  {json.dumps(name)}: {json.dumps(describe(name))}" for name in sorted(talib.get_functions())]  # type: ignore[no-untyped-call]
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 

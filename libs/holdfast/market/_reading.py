@@ -25,7 +25,10 @@ HOUR: Final = 3_600_000_000_000  # nanoseconds
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """`frame` has, for each candidate bar: line (from 1), ragged, time (ns), the five numbers, and `<column>_text` for each."""
+    """What a file holds.
+
+    `frame` has for each candidate bar: line (from 1), ragged, time (ns), the five numbers, and their `<column>_text`.
+    """
 
     frame: pl.DataFrame
     format: str
@@ -95,7 +98,10 @@ def _read_text(name: str, text: bytes, layout: Layout, daily: bool) -> pl.DataFr
         (pl.col(at[one]).str.strip_chars() if one in at else pl.lit("0")).alias(f"{one}_text") for one in COLUMNS[1:]
     ]
     frame = raw.select(
-        pl.col("line").cast(pl.Int64), pl.col("line").is_in(ragged).alias("ragged"), time_text.alias("time_text"), *numbers
+        pl.col("line").cast(pl.Int64),
+        pl.col("line").is_in(ragged).alias("ragged"),
+        time_text.alias("time_text"),
+        *numbers,
     )
     return frame.with_columns(
         parse_times(name, frame.get_column("time_text"), daily=daily).alias("time"),
@@ -121,7 +127,9 @@ def _read_parquet(path: Path, daily: bool) -> Content:
     try:
         raw = pl.read_parquet(path)
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise refused(path.name, "row 1", f"a Parquet file that cannot be read ({error})", "a whole Parquet file") from None
+        raise refused(
+            path.name, "row 1", f"a Parquet file that cannot be read ({error})", "a whole Parquet file"
+        ) from None
     at, notes = columns_by_name(path.name, raw.columns)
     names = {column: raw.columns[position] for column, position in at.items()}
     time = _parquet_times(path.name, raw.get_column(names["time"]), daily)
@@ -148,4 +156,6 @@ def _parquet_times(name: str, column: pl.Series, daily: bool) -> pl.Series:
         return column.cast(pl.Datetime("ns", getattr(column.dtype, "time_zone", None))).cast(pl.Int64)
     if column.dtype.is_integer():
         return parse_times(name, column.cast(pl.String), daily=daily)
-    raise InvalidRequest(f"{name}: the time column has type {column.dtype}; it must be a date, a time, text or whole numbers.")
+    raise InvalidRequest(
+        f"{name}: the time column has type {column.dtype}; it must be a date, a time, text or whole numbers."
+    )

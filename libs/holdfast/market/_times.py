@@ -76,7 +76,9 @@ def _readable(sample: pl.Series, spelling: str) -> int:
 def _decide(name: str, text: pl.Series, sample: pl.Series, zoned: bool) -> str:
     fitting = [one for one in _spellings(_UNSURE, zoned) if _readable(sample, one)]
     if not fitting:
-        raise refused(name, "line 1", f"the time {sample[0]!r}", "a date such as 2018-01-31, or with a time, 2018-01-31 17:00")
+        raise refused(
+            name, "line 1", f"the time {sample[0]!r}", "a date such as 2018-01-31, or with a time, 2018-01-31 17:00"
+        )
     counts = {one: _readable(text, one) for one in fitting}
     best = max(fitting, key=lambda one: counts[one])
     if sum(count == counts[best] for count in counts.values()) > 1:

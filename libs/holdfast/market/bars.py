@@ -19,7 +19,8 @@ COLUMNS: Final = ("time", "open", "high", "low", "close", "volume")
 class Bars:
     """Bars of one symbol and timeframe, rising in time; every array is (bars,) and read-only.
 
-    `time` is the moment the bar OPENS, in nanoseconds since 1970 UTC; a bar is known once it has closed, one `timeframe` later.
+    `time` is the moment the bar OPENS, in nanoseconds since 1970 UTC; a bar is known once it has closed,
+    one `timeframe` later.
     """
 
     symbol: str
@@ -57,5 +58,5 @@ def columns_digest(columns: dict[str, NDArray[np.generic]]) -> str:
         column = np.ascontiguousarray(columns[name])
         little = column.astype(column.dtype.newbyteorder("<"), copy=False)
         whole.update(f"{name} {len(little)} {little.dtype.str}\n".encode())
-        whole.update(memoryview(little).cast("B"))
+        whole.update(little.view(np.uint8).data)
     return whole.hexdigest()

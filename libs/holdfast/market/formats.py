@@ -1,8 +1,12 @@
 """Recognises how a text file of bars is laid out. Looks at a few lines; parses no file and stores nothing.
 
-Known by sight: Yahoo (Date,Open,High,Low,Close,Adj Close,Volume), HistData (20180101 170000;o;h;l;c;v, no header, EST without
-daylight saving), Dukascopy (Gmt time, 01.01.2017 22:00:00.000), MetaTrader 4 (2018.01.01,00:00,o,h,l,c,v) and 5 (<DATE> <TIME> …).
-Anything else with a header that names its columns, in any order and case, or without one in the order time, open, high, low, close, volume.
+Known by sight:
+    Yahoo         Date,Open,High,Low,Close,Adj Close,Volume
+    HistData      20180101 170000;o;h;l;c;v without a header, in EST without daylight saving
+    Dukascopy     Gmt time,Open,… with 01.01.2017 22:00:00.000
+    MetaTrader    2018.01.01,00:00,o,h,l,c,v without a header (4); <DATE> <TIME> <OPEN> … (5)
+Anything else with a header that names its columns, in any order and case; or without one, in the order time, open,
+high, low, close, volume.
 """
 
 from __future__ import annotations
@@ -29,7 +33,9 @@ _NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "volume": ("volume", "vol", "v", "tickvol", "tick volume", "tickvolume"),
 }
 _DELIMITERS: Final = (";", "\t", ",", "|")
-_DATE_FIRST: Final = re.compile(r"^\s*\d{4}[-./]?\d{1,2}[-./]?\d{1,2}|^\s*\d{1,2}[-./]\d{1,2}[-./]\d{4}|^\s*\d{10,16}\s*$")
+_DATE_FIRST: Final = re.compile(
+    r"^\s*\d{4}[-./]?\d{1,2}[-./]?\d{1,2}|^\s*\d{1,2}[-./]\d{1,2}[-./]\d{4}|^\s*\d{10,16}\s*$"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +55,8 @@ class Layout:
 def refused(name: str, path: str, value: str, allowed: str) -> InvalidRequest:
     """The error for a file that cannot be imported."""
     return InvalidRequest(
-        f"{name}, {path}: {value} is not allowed; {allowed}. Nothing was imported; what was stored before is untouched.",
+        f"{name}, {path}: {value} is not allowed; {allowed}. "
+        "Nothing was imported; what was stored before is untouched.",
         violations=[Violation(path, value, allowed)],
         reason="BAD_MARKET_DATA",
     )
@@ -74,7 +81,10 @@ def columns_by_name(name: str, header: Sequence[str]) -> tuple[dict[str, int], l
             raise refused(name, "line 1", f"column {header[position]!r} a second time", "each column once")
     found: dict[str, int] = {}
     if any(one in plain for one in _NAMES["date"]) and "time" in plain:
-        found["time"], found["clock"] = next(plain.index(one) for one in _NAMES["date"] if one in plain), plain.index("time")
+        found["time"], found["clock"] = (
+            next(plain.index(one) for one in _NAMES["date"] if one in plain),
+            plain.index("time"),
+        )
     for column in ("time", *PRICES, "volume"):
         for alias in _NAMES[column]:
             if column not in found and alias in plain:
@@ -100,11 +110,15 @@ def recognise(name: str, lines: Sequence[str]) -> Layout:
     delimiter = max(_DELIMITERS, key=lambda one: len(_split(first, one)))
     fields = _split(first, delimiter)
     if len(fields) < 5:
-        raise refused(name, "line 1", repr(first[:80]), "at least time, open, high, low, close, divided by , ; | or tabs")
+        raise refused(
+            name, "line 1", repr(first[:80]), "at least time, open, high, low, close, divided by , ; | or tabs"
+        )
     if _DATE_FIRST.match(fields[0]):
         return _headerless(name, fields, delimiter)
     columns, notes = columns_by_name(name, fields)
-    return Layout(_named(fields), delimiter, True, columns, len(fields), notes=_with_tick_volume(fields, columns, notes))
+    return Layout(
+        _named(fields), delimiter, True, columns, len(fields), notes=_with_tick_volume(fields, columns, notes)
+    )
 
 
 def _named(header: Sequence[str]) -> str:
@@ -121,7 +135,9 @@ def _with_tick_volume(header: Sequence[str], columns: dict[str, int], notes: lis
     plain = [_plain(item) for item in header]
     if "tickvol" in plain and "vol" in plain and header[0].startswith("<"):
         columns["volume"] = plain.index("tickvol")
-        return [note for note in notes if "left aside" not in note] + ["Volume is TICKVOL; VOL and SPREAD are left aside."]
+        return [note for note in notes if "left aside" not in note] + [
+            "Volume is TICKVOL; VOL and SPREAD are left aside."
+        ]
     return notes
 
 

@@ -1,8 +1,9 @@
 """Imports a file of bars: recognises it, checks every bar, and stores the series whole or not at all.
 
-A bar is refused when its time or a number cannot be read, a number is NaN or infinite, a price is 0 or less, the volume is
-negative, high < low, open or close lie outside [low, high], or its time is not after the one before. Nothing is guessed: without
-`repair` the first such line fails the import; with it those bars are dropped (and the rest sorted), and the report says which.
+A bar is refused when its time or a number cannot be read, a number is NaN or infinite, a price is 0 or less, the volume
+is negative, high < low, open or close lie outside [low, high], or its time is not after the one before. Nothing is
+guessed: without `repair` the first such line fails the import; with it those bars are dropped (and the rest sorted),
+and the report says which.
 """
 
 from __future__ import annotations
@@ -56,8 +57,8 @@ def import_file(
 ) -> ImportReport:
     """Replaces `symbol` `timeframe` by the bars of a CSV, text or Parquet file.
 
-    `utc_offset_hours` says how far east of UTC the file's times are, where they carry no offset themselves; None means what
-    the format says: HistData -5, all others 0. It does not move bars of a day or more.
+    `utc_offset_hours` says how far east of UTC the file's times are, where they carry no offset themselves; None means
+    what the format says: HistData -5, all others 0. It does not move bars of a day or more.
 
     Raises NotFound (no such file) and InvalidRequest (BAD_MARKET_DATA: line, value, what is allowed). Whatever is
     raised, what was stored before is untouched.

@@ -11,8 +11,8 @@ __all__ = ["resample"]
 def resample(bars: Bars, timeframe: str) -> Bars:
     """Bars of `timeframe`, on the grid of UTC midnight (weeks: Monday).
 
-    open is the first, high the highest, low the lowest, close the last, volume the sum. Times without lower bars have no
-    bar. The last bar may be incomplete; it only becomes visible to inputs once its whole time has passed.
+    open is the first, high the highest, low the lowest, close the last, volume the sum. Times without lower
+    bars have no bar. The last bar may be incomplete; it only becomes visible to inputs once its whole time has passed.
     """
     import numpy as np
 
@@ -21,7 +21,11 @@ def resample(bars: Bars, timeframe: str) -> Bars:
     first = np.flatnonzero(np.diff(bucket, prepend=bucket[:1] - 1)) if len(bars) else np.zeros(0, np.int64)
     last = np.append(first[1:], len(bars)) - 1 if len(bars) else first
     if not len(bars):
-        return Bars(bars.symbol, timeframe, *(getattr(bars, n).copy() for n in ("time", "open", "high", "low", "close", "volume")))
+        return Bars(
+            bars.symbol,
+            timeframe,
+            *(getattr(bars, n).copy() for n in ("time", "open", "high", "low", "close", "volume")),
+        )
     return Bars(
         symbol=bars.symbol,
         timeframe=timeframe,

@@ -17,7 +17,10 @@ SAMPLES: Final = {"SPX": "sp500", "NASDAQ": "nasdaq"}
 
 
 def install_sample(store: MarketStore) -> list[ImportReport]:
-    """Imports SPX and NASDAQ as 1d series. Raises NotFound (SAMPLE_NOT_FOUND) when `arch` is missing or carries them no more."""
+    """Imports SPX and NASDAQ as 1d series.
+
+    Raises NotFound (SAMPLE_NOT_FOUND) when `arch` is missing or carries them no more.
+    """
     # The files are read where they lie: importing arch would load pandas and statsmodels.
     spec = importlib.util.find_spec("arch")
     roots = [] if spec is None or spec.submodule_search_locations is None else list(spec.submodule_search_locations)
@@ -27,7 +30,8 @@ def install_sample(store: MarketStore) -> list[ImportReport]:
         if path is None:
             raise NotFound(
                 f"The sample of {symbol} comes with the package arch, which "
-                f"{'is not installed' if not roots else 'no longer carries it'}. Install it with: pip install 'holdfast[sample]'",
+                f"{'no longer carries it' if roots else 'is not installed'}. "
+                "Install it with: pip install 'holdfast[sample]'",
                 reason="SAMPLE_NOT_FOUND",
             )
         reports.append(import_file(store, path, symbol, "1d"))

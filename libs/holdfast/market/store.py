@@ -1,4 +1,4 @@
-"""Owns the market directory: Parquet series with a JSON sidecar each. Never parses a foreign format (importing.py does).
+"""Owns the market directory: Parquet series with a JSON sidecar each. Parses no foreign format (importing.py does).
 
     <directory>/<symbol>/<timeframe>.json             what is there; renaming it over the old one commits an import
     <directory>/<symbol>/<timeframe>-<digest>.parquet the columns, lz4
@@ -8,12 +8,14 @@ Questions that the coordinator asks (catalogue, digest, check) read sidecars onl
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import difflib
+import fcntl
 import hashlib
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -21,6 +23,7 @@ import structlog
 
 from holdfast.errors import Corrupted, InvalidRequest, NotFound, Violation
 from holdfast.market.bars import COLUMNS, Bars
+from holdfast.market.moments import Moment, bound, moment_ns, moment_of
 from holdfast.market.series import Series, read_sidecar, sidecar_text
 from holdfast.market.symbols import SYMBOL_PATTERN, check_symbol
 from holdfast.market.timeframes import TIMEFRAMES, duration_ns
@@ -32,41 +35,8 @@ __all__ = ["MarketStore"]
 
 # A span may begin or end this much outside the data: markets are closed on holidays and weekends.
 SLACK: Final = datetime.timedelta(days=7)
-_EPOCH: Final = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
 log = structlog.get_logger()
-
-Moment = datetime.datetime | datetime.date | str | None
-
-
-def moment_ns(moment: datetime.datetime) -> int:
-    """Nanoseconds since 1970 UTC, exactly."""
-    since = moment - _EPOCH
-    return ((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds) * 1000
-
-
-def moment_of(time_ns: int) -> datetime.datetime:
-    """The moment as a datetime in UTC (microseconds; bars open on whole ones)."""
-    return _EPOCH + datetime.timedelta(microseconds=time_ns // 1000)
-
-
-def bound(moment: Moment, *, end: bool) -> datetime.datetime | None:
-    """A span's bound in UTC. A day as `end` means its last instant: both ends of a span are inside."""
-    if moment is None or moment == "":
-        return None
-    if isinstance(moment, str):
-        try:
-            moment = datetime.date.fromisoformat(moment) if len(moment) == 10 else datetime.datetime.fromisoformat(moment)
-        except ValueError:
-            allowed = "a date (YYYY-MM-DD) or an ISO date and time"
-            field = "end" if end else "start"
-            raise InvalidRequest(
-                f"{field} {moment!r} is not {allowed}.", violations=[Violation(field, repr(moment), allowed)]
-            ) from None
-    if isinstance(moment, datetime.datetime):
-        return moment.replace(tzinfo=datetime.UTC) if moment.tzinfo is None else moment.astimezone(datetime.UTC)
-    midnight = datetime.datetime.combine(moment, datetime.time(), datetime.UTC)
-    return midnight + datetime.timedelta(days=1, microseconds=-1) if end else midnight
 
 
 class MarketStore:
@@ -120,9 +90,14 @@ class MarketStore:
         folded = {name.casefold(): name for name in symbols}
         near = difflib.get_close_matches(symbol.casefold(), folded, n=1, cutoff=0.5)
         hint = f" Did you mean {folded[near[0]]}?" if near else ""
-        there = f"There are: {', '.join(symbols[:30])}{', …' if len(symbols) > 30 else ''}." if symbols else "The store is empty."
+        there = (
+            f"There are: {', '.join(symbols[:30])}{', …' if len(symbols) > 30 else ''}."
+            if symbols
+            else "The store is empty."
+        )
         return NotFound(
-            f"No market data for symbol {symbol!r}.{hint} {there} Get some with `holdfast data sample` or `holdfast data import`.",
+            f"No market data for symbol {symbol!r}.{hint} {there} "
+            "Get some with `holdfast data sample` or `holdfast data import`.",
             reason="MARKET_DATA_NOT_FOUND",
             metadata={"symbol": symbol},
         )
@@ -154,7 +129,7 @@ class MarketStore:
                     violations.append(Violation("data.symbols", f"{symbol} {timeframe}", error.message))
                     break
                 length = datetime.timedelta(microseconds=duration_ns(timeframe) // 1000)
-                covered = f"within {series.start:%Y-%m-%d} to {series.end:%Y-%m-%d}, the stored {symbol} {series.timeframe} bars"
+                covered = f"{_extent(series)}, the stored {symbol} {series.timeframe} bars"
                 if first is not None and first < series.start - SLACK - length:
                     violations.append(Violation("data.start", str(start), covered))
                 if last is not None and last > series.end + SLACK + length:
@@ -167,9 +142,10 @@ class MarketStore:
             )
 
     def load(self, symbol: str, timeframe: str, start: Moment = None, end: Moment = None) -> Bars:
-        """Bars that open within [start, end], both inside; a higher timeframe that is not stored is built from a finer one.
+        """Bars that open within [start, end], both inside.
 
-        Verifies the whole series against its digest. Raises NotFound, InvalidRequest (no bars in the span), Corrupted.
+        A timeframe that is not stored is built from the coarsest stored one that divides it. Verifies the whole series
+        against its digest. Raises NotFound, InvalidRequest (no bars in the span), Corrupted.
         """
         import numpy as np
 
@@ -188,7 +164,7 @@ class MarketStore:
         begin = 0 if first is None else int(np.searchsorted(whole.time, moment_ns(first), side="left"))
         stop = len(whole) if last is None else int(np.searchsorted(whole.time, moment_ns(last), side="right"))
         if begin >= stop:
-            covered = f"within {series.start:%Y-%m-%d} to {series.end:%Y-%m-%d}"
+            covered = _extent(series)
             raise InvalidRequest(
                 f"{symbol} {timeframe} has no bars from {start} to {end}; the stored ones lie {covered}.",
                 violations=[Violation("start, end", f"{start}, {end}", covered)],
@@ -243,13 +219,26 @@ class MarketStore:
             file=f"{bars.timeframe}-{digest[:16]}.parquet",
         )
         frame = pl.DataFrame({name: getattr(bars, name) for name in COLUMNS})
-        _replace(folder / series.file, frame)
-        _replace(folder / f"{bars.timeframe}.json", sidecar_text(series).encode())
-        for stale in folder.glob(f"{bars.timeframe}-*.parquet"):
-            if stale.name != series.file:
-                stale.unlink(missing_ok=True)
+        # One import at a time: clearing away after this one must not take another's new file.
+        with _locked(folder):
+            _replace(folder / series.file, frame)
+            _replace(folder / f"{bars.timeframe}.json", sidecar_text(series).encode())
+            for stale in folder.glob(f"{bars.timeframe}-*.parquet"):
+                if stale.name != series.file:
+                    stale.unlink(missing_ok=True)
         log.info("Series stored", symbol=bars.symbol, timeframe=bars.timeframe, bars=len(bars), digest=digest[:16])
         return series
+
+
+def _extent(series: Series) -> str:
+    return f"within {series.start:%Y-%m-%d} to {series.end:%Y-%m-%d}"
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    with (folder / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _replace(path: Path, content: bytes | polars.DataFrame) -> None:

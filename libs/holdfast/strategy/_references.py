@@ -9,7 +9,7 @@ from holdfast.errors import Violation
 from holdfast.market.timeframes import duration_ns
 from holdfast.strategy._violations import did_you_mean, one_of, shown
 from holdfast.strategy.catalogue import COLUMNS, MOVING_AVERAGES, PRICES, Function, Parameter, functions
-from holdfast.strategy.columns import split_reference
+from holdfast.strategy.columns import plan, split_reference
 from holdfast.strategy.features import FuzzyInput, Indicator, IndicatorInput
 
 if TYPE_CHECKING:
@@ -59,13 +59,14 @@ def _written(parameter: Parameter, value: Any) -> Any:
 
 def check(strategy: Strategy) -> list[Violation]:
     """Every violation that the sections have between them."""
-    return [
+    found = [
         *_check_data(strategy),
         *_check_indicators(strategy),
         *_check_fuzzy_sets(strategy),
         *_check_inputs(strategy),
         *_check_training(strategy),
     ]
+    return found or list(_check_distinct(strategy))
 
 
 def _check_data(strategy: Strategy) -> Iterator[Violation]:
@@ -95,6 +96,8 @@ def _check_indicators(strategy: Strategy) -> Iterator[Violation]:
     known = functions()
     for name, indicator in strategy.indicators.items():
         path = f"indicators.{name}"
+        if name in COLUMNS or name in PRICES:
+            yield Violation(path, f"the id {name!r}", "an id that is not the name of a price")
         if indicator.timeframe is not None and indicator.timeframe not in strategy.data.timeframes:
             allowed = one_of(indicator.timeframe, strategy.data.timeframes, "one of data.timeframes:")
             yield Violation(f"{path}.timeframe", shown(indicator.timeframe), allowed)
@@ -142,7 +145,9 @@ def _check_sources(
         yield Violation(f"{path}.source", shown(indicator.source), allowed)
     for slot, source in indicator.inputs.items():
         if slot not in free:
-            yield Violation(f"{path}.inputs.{slot}", f"key {slot!r}", one_of(slot, free, f"{function.name} lets one choose"))
+            yield Violation(
+                f"{path}.inputs.{slot}", f"key {slot!r}", one_of(slot, free, f"{function.name} lets one choose")
+            )
         else:
             yield from _check_source(strategy, f"{path}.inputs.{slot}", name, source)
     for slot in free:
@@ -165,7 +170,9 @@ def _check_output(strategy: Strategy, path: str, reference: str, extra: tuple[st
     name, output = split_reference(reference)
     indicator = strategy.indicators.get(name)
     if indicator is None:
-        yield Violation(path, shown(reference), one_of(name, [*strategy.indicators, *extra], "an indicator defined here:"))
+        yield Violation(
+            path, shown(reference), one_of(name, [*strategy.indicators, *extra], "an indicator defined here:")
+        )
         return
     function = functions().get(indicator.function)
     if function is None:
@@ -185,7 +192,9 @@ def _check_cycles(strategy: Strategy) -> Iterator[Violation]:
             for source in strategy.indicators[waiting.pop()].inputs.values():
                 target = split_reference(source)[0]
                 if target == name:
-                    yield Violation(f"indicators.{name}.inputs", shown(source), "an indicator that does not read this one")
+                    yield Violation(
+                        f"indicators.{name}.inputs", shown(source), "an indicator that does not read this one"
+                    )
                     return
                 if target in strategy.indicators and target not in seen:
                     seen.add(target)
@@ -198,7 +207,6 @@ def _check_fuzzy_sets(strategy: Strategy) -> Iterator[Violation]:
 
 
 def _check_inputs(strategy: Strategy) -> Iterator[Violation]:
-    seen: dict[str, int] = {}
     for position, item in enumerate(strategy.nn_inputs):
         path = f"nn_inputs[{position}]"
         if item.timeframe is not None and item.timeframe not in strategy.data.timeframes:
@@ -218,10 +226,16 @@ def _check_inputs(strategy: Strategy) -> Iterator[Violation]:
             yield from _check_output(strategy, f"{path}.indicator", item.indicator)
             reference = item.indicator
         yield from _check_pinned(strategy, path, item.timeframe, reference)
-        meaning = item.model_dump_json()
-        if meaning in seen:
-            yield Violation(path, "the same input again", f"each input once; nn_inputs[{seen[meaning]}] is equal")
-        seen.setdefault(meaning, position)
+
+
+def _check_distinct(strategy: Strategy) -> Iterator[Violation]:
+    """No input twice. Asks for a strategy whose references hold."""
+    seen: dict[str, int] = {}
+    for column in plan(strategy):
+        if column.name in seen:
+            allowed = f"each input once; nn_inputs[{seen[column.name]}] has it already"
+            yield Violation(f"nn_inputs[{column.position}]", column.name, allowed)
+        seen.setdefault(column.name, column.position)
 
 
 def _check_pinned(strategy: Strategy, path: str, timeframe: str | None, reference: str | None) -> Iterator[Violation]:
@@ -253,7 +267,9 @@ def _check_training(strategy: Strategy) -> Iterator[Violation]:
         allowed = f"{' or '.join(losses)}, because decisions.type is {kind}"
         yield Violation("training.loss", shown(training.loss), allowed)
     if kind == "regression" and training.class_weights != "none":
-        yield Violation("training.class_weights", shown(training.class_weights), "none, because decisions.type is regression")
+        yield Violation(
+            "training.class_weights", shown(training.class_weights), "none, because decisions.type is regression"
+        )
     stopping = training.early_stopping
     if kind == "regression" and stopping is not None and stopping.metric == "val_accuracy":
         allowed = "val_loss, because decisions.type is regression"

@@ -26,11 +26,15 @@ class _Loader(yaml.SafeLoader):
 
 
 _Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"^(?:~|null|Null|NULL|)$"), ["~", "n", "N", ""])
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
 _Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?(?:0|[1-9][0-9_]*)$"), list("-+0123456789"))
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:\.[0-9]+|[0-9][0-9_]*(?:\.[0-9_]*)?)(?:[eE][-+]?[0-9]+)?$|^[-+]?\.(?:inf|Inf|INF)$|^\.(?:nan|NaN|NAN)$"),
+    re.compile(
+        r"^[-+]?(?:\.[0-9]+|[0-9][0-9_]*(?:\.[0-9_]*)?)(?:[eE][-+]?[0-9]+)?$|^[-+]?\.(?:inf|Inf|INF)$|^\.(?:nan|NaN|NAN)$"
+    ),
     list("-+0123456789."),
 )
 _Loader.add_implicit_resolver("tag:yaml.org,2002:merge", re.compile(r"^<<$"), ["<"])
@@ -42,11 +46,15 @@ def _construct_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any
         if key_node.tag == "tag:yaml.org,2002:merge":
             continue
         if not isinstance(key_node, yaml.ScalarNode):
-            raise _refused(f"line {key_node.start_mark.line + 1}", "a key that is a list or mapping", "keys are plain text")
+            raise _refused(
+                f"line {key_node.start_mark.line + 1}", "a key that is a list or mapping", "keys are plain text"
+            )
         line = key_node.start_mark.line + 1
         if key_node.value in seen:
             raise _refused(
-                f"line {line}", f"key {key_node.value!r} a second time", f"it stands on line {seen[key_node.value]} already"
+                f"line {line}",
+                f"key {key_node.value!r} a second time",
+                f"it stands on line {seen[key_node.value]} already",
             )
         seen[key_node.value] = line
     loader.flatten_mapping(node)
@@ -80,7 +88,9 @@ def _check_size(node: yaml.Node, memo: dict[int, int], depth: int = 0) -> int:
     memo[id(node)] = -1
     total = 1
     if isinstance(node, yaml.MappingNode):
-        total += sum(_check_size(key, memo, depth + 1) + _check_size(value, memo, depth + 1) for key, value in node.value)
+        total += sum(
+            _check_size(key, memo, depth + 1) + _check_size(value, memo, depth + 1) for key, value in node.value
+        )
     elif isinstance(node, yaml.SequenceNode):
         total += sum(_check_size(item, memo, depth + 1) for item in node.value)
     if total > MAX_VALUES:

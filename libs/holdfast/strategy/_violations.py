@@ -45,7 +45,7 @@ def shown(value: Any) -> str:
 
 
 def did_you_mean(value: Any, known: Iterable[str]) -> str:
-    """"; did you mean 'rsi_14'?", or nothing when nothing is near."""
+    """ "; did you mean 'rsi_14'?", or nothing when nothing is near."""
     if not isinstance(value, str):
         return ""
     by_folded = {name.casefold(): name for name in known}
@@ -70,7 +70,7 @@ def _step(annotation: Any, step: str | int) -> tuple[Any, bool]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         field = annotation.model_fields.get(str(step))
         return (field.annotation if field is not None else None), True
-    if origin is list:
+    if origin is list and isinstance(step, int):
         return get_args(annotation)[0], True
     if origin is dict:
         return get_args(annotation)[1], True
@@ -88,6 +88,8 @@ def _step(annotation: Any, step: str | int) -> tuple[Any, bool]:
             kind = model.model_fields.get("type")
             if kind is not None and step in get_args(kind.annotation):
                 return model, False
+        if get_origin(model) is list and str(step).startswith("list["):
+            return model, False
     concrete = [member for member in get_args(annotation) if member is not type(None)]
     for member in concrete:
         further, visible = _step(member, step)
@@ -98,7 +100,7 @@ def _step(annotation: Any, step: str | int) -> tuple[Any, bool]:
 
 def _is_written(step: str | int) -> bool:
     """False for pydantic's own branch names, such as `list[constrained-float]`."""
-    return isinstance(step, int) or re.fullmatch(r"[A-Za-z0-9_]+", step) is not None and step not in _BRANCHES
+    return isinstance(step, int) or (re.fullmatch(r"[A-Za-z0-9_]+", step) is not None and step not in _BRANCHES)
 
 
 _BRANCHES: Final = frozenset({"int", "float", "str", "none"})
@@ -155,15 +157,15 @@ def _tags(root: type[BaseModel], location: Sequence[str | int]) -> list[str]:
         annotation, _ = _step(annotation, step)
     while hasattr(annotation, "__metadata__"):
         annotation = annotation.__origin__
-    return [
-        tag for member in get_args(annotation) for tag in get_args(member.model_fields["type"].annotation)
-    ]
+    return [tag for member in get_args(annotation) for tag in get_args(member.model_fields["type"].annotation)]
 
 
 def violations_of(root: type[BaseModel], error: ValidationError) -> list[Violation]:
     """One violation per wrong field; where a union offered several readings, only one of them is told."""
     found: dict[str, Violation] = {}
-    for detail in error.errors(include_url=False):
+    # A misspelt key comes before the one that is missing because of it.
+    details = sorted(error.errors(include_url=False), key=lambda detail: detail["type"] != "extra_forbidden")
+    for detail in details:
         violation = _violation(root, detail)
         found.setdefault(violation.path, violation)
     return list(found.values())

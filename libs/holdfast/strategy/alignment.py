@@ -1,7 +1,8 @@
 """Decides which bar of a higher timeframe is visible at each base bar. Pure numpy.
 
-A decision is made when a base bar closes, so it may use every higher bar that has closed by then and no other. A daily bar of
-Friday closes on Saturday 00:00; the week's bar closes on Monday 00:00, so Monday's daily bar is the first to see it.
+A decision is made when a base bar closes, so it may use every higher bar that has closed by then and no other. A daily
+bar of Friday closes on Saturday 00:00; the week's bar closes on Monday 00:00, so Monday's daily bar is the first to see
+it.
 """
 
 from __future__ import annotations

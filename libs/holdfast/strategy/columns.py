@@ -1,7 +1,7 @@
 """Plans the network's inputs: one Column per number it sees, in order, with its name. Pure; computes no value.
 
-Names: `rsi:low` (a membership), `macd.line`, `price_ratio(sma_50)`, `log_return(close,20)`; `@1w` for a timeframe above the base, and
-`[-2]` for a value of two bars ago.
+Names: `rsi:low` (a membership), `macd.line`, `price_ratio(sma_50)`, `log_return(close,20)`; then `@1w` for a timeframe
+above the base, and `[-2]` for a value of two bars ago.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ __all__ = ["Data", "Span"]
 
 def _check_symbol(value: str) -> str:
     if not SYMBOL_PATTERN.match(value):
-        raise PydanticCustomError("symbol", SYMBOL_RULE)  # type: ignore[arg-type]
+        raise PydanticCustomError("symbol", SYMBOL_RULE)
     return value
 
 
@@ -34,12 +34,12 @@ class Data(Part):
     """Symbols, timeframes and the splits in time order.
 
     `timeframes[0]` is the base: decisions are made on its closes. The others are higher and whole multiples of it.
-    `purge_bars` base bars before the end of `train` and of `validation` are left out of training, because their labels look
-    into the next span; None means as many as the labels look ahead (`Strategy.purge_bars`).
+    `purge_bars` base bars before the end of `train` and of `validation` are left out of training, because their
+    labels look into the next span; None means as many as the labels look ahead (`Strategy.purge_bars`).
     """
 
     symbols: Annotated[list[Symbol], Field(min_length=1, max_length=500)]
-    timeframes: Annotated[list[Timeframe], Field(min_length=1)] = ["1d"]
+    timeframes: Annotated[list[Timeframe], Field(min_length=1)] = Field(default=["1d"])
     train: Span
     validation: Span
     test: Span

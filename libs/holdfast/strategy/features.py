@@ -21,7 +21,7 @@ __all__ = [
     "Transform",
 ]
 
-# zscore: (x - mean) / deviation. minmax: 0 to 1. robust: (x - median) / interquartile range. Fitted on the training span.
+# zscore: (x - mean) / deviation. minmax: 0 to 1. robust: (x - median) / interquartile range. Fitted on `train` only.
 Normalise = Literal["zscore", "minmax", "robust", "none"]
 # price_ratio: close / x - 1. difference: x[t] - x[t-1], in bars of the input's timeframe.
 Transform = Literal["none", "price_ratio", "difference"]
@@ -33,15 +33,15 @@ class Indicator(Part):
     """One TA-Lib function with its parameters.
 
     `source` is what the function reads where TA-Lib lets one choose: a column (open, high, low, close, volume), a mean
-    (hl2, hlc3, ohlc4), or another indicator (`rsi_14`, `macd_12_26_9.line`), computed on the same timeframe. Functions with
-    several such inputs take `inputs`: {price0: close, price1: rsi_14}. Without `timeframe` it is computed on the base, or on
-    whatever timeframe an nn_input asks for.
+    (hl2, hlc3, ohlc4), or another indicator (`rsi_14`, `macd_12_26_9.line`), computed on the same timeframe. Functions
+    with several such inputs take `inputs`: {price0: close, price1: rsi_14}. Without `timeframe` it is computed on the
+    base, or on whatever timeframe an nn_input asks for.
     """
 
     function: str
-    params: dict[str, int | float | str] = {}
+    params: dict[str, int | float | str] = Field(default={})
     source: Reference | None = None
-    inputs: dict[str, Reference] = {}
+    inputs: dict[str, Reference] = Field(default={})
     timeframe: Timeframe | None = None
 
 
@@ -96,7 +96,7 @@ class FuzzyInput(Part):
 
     fuzzy: str
     timeframe: Timeframe | None = None
-    lags: Lags = [0]
+    lags: Lags = Field(default=[0])
 
 
 class IndicatorInput(Part):
@@ -106,7 +106,7 @@ class IndicatorInput(Part):
     transform: Transform = "none"
     normalise: Normalise = "zscore"
     timeframe: Timeframe | None = None
-    lags: Lags = [0]
+    lags: Lags = Field(default=[0])
 
 
 class PriceInput(Part):
@@ -117,7 +117,7 @@ class PriceInput(Part):
     periods: Annotated[int, Field(ge=1, le=100_000)] = 1
     normalise: Normalise = "zscore"
     timeframe: Timeframe | None = None
-    lags: Lags = [0]
+    lags: Lags = Field(default=[0])
 
 
 KINDS: dict[str, type[Part]] = {"fuzzy": FuzzyInput, "indicator": IndicatorInput, "price": PriceInput}

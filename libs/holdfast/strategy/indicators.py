@@ -1,7 +1,7 @@
 """Computes indicators with TA-Lib on the bars of one symbol and timeframe, each once. Knows nothing of inputs or time.
 
-TA-Lib's recursive functions (EMA, RSI, ATR, …) depend on where their series begins, if ever less: compute them over a series from its
-first stored bar, whatever span is traded, and training, backtest and resume see the same numbers.
+TA-Lib's recursive functions (EMA, RSI, ATR, …) depend on where their series begins, if ever less: compute them over a
+series from its first stored bar, whatever span is traded, and training, backtest and resume see the same numbers.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import talib
-import talib.abstract
 from numpy.typing import NDArray
+from talib import abstract
 
 from holdfast.errors import InvalidRequest, Violation
 from holdfast.market.bars import Bars
@@ -77,11 +77,13 @@ class IndicatorValues:
         try:
             result = getattr(talib, function.name)(*(values[first:] for values in inputs), **params)
             lookback = self._lookback(function.name, params)
-        except Exception as error:  # noqa: BLE001 - TA-Lib raises nothing more specific
+        except Exception as error:  # TA-Lib raises nothing more specific
             given = ", ".join(f"{key}={value}" for key, value in indicator.params.items())
             raise InvalidRequest(
                 f"indicators.{name}: TA-Lib refuses {function.name}({given}): {error}.",
-                violations=[Violation(f"indicators.{name}", f"{function.name}({given})", "parameters that TA-Lib takes")],
+                violations=[
+                    Violation(f"indicators.{name}", f"{function.name}({given})", "parameters that TA-Lib takes")
+                ],
                 reason="INVALID_STRATEGY",
             ) from error
         results = result if isinstance(result, tuple) else (result,)
@@ -93,7 +95,7 @@ class IndicatorValues:
 
     @staticmethod
     def _lookback(name: str, params: Mapping[str, Any]) -> int:
-        function = talib.abstract.Function(name)
+        function = abstract.Function(name)  # type: ignore[attr-defined]  # made when talib is imported
         if params:
             function.parameters = dict(params)
         return int(function.lookback)

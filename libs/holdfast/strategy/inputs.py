@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from holdfast.errors import InvalidRequest, Violation
 from holdfast.market.bars import Bars
+from holdfast.market.moments import moment_of
 from holdfast.market.resample import resample
-from holdfast.market.store import MarketStore, moment_of
+from holdfast.market.store import MarketStore
 from holdfast.strategy.alignment import take, visible
 from holdfast.strategy.columns import Column, plan
 from holdfast.strategy.features import FuzzyInput, IndicatorInput, PriceInput
@@ -33,7 +34,8 @@ class Inputs:
     """One symbol's inputs, one row per base bar.
 
     `values` (bars, inputs) float32, not normalised; NaN before `first_valid` and finite from there on.
-    `time` (bars,) is the base bars' opening time in nanoseconds. `normalise` is what Normalisation.fit takes as methods.
+    `time` (bars,) is the base bars' opening time in nanoseconds. `normalise` is what Normalisation.fit takes as
+    `methods`.
     """
 
     names: list[str]
@@ -60,7 +62,7 @@ def build_inputs(strategy: Strategy, market: Mapping[str, Mapping[str, Bars]]) -
     """Inputs for every symbol in `market`, which holds bars by symbol and timeframe.
 
     A higher timeframe that is missing is built from the base bars; the base must be there.
-    Raises InvalidRequest when an input never gets a value, or is infinite or NaN after all had one (naming input and time).
+    Raises InvalidRequest when an input never gets a value, or is infinite or NaN after all had one (naming the time).
     """
     columns = plan(strategy)
     return {symbol: _build(strategy, columns, symbol, dict(series)) for symbol, series in market.items()}
@@ -124,7 +126,9 @@ class _Features:
             return self._transformed(self._indicators.get(item.indicator), item.transform)
         assert isinstance(item, FuzzyInput)  # the three kinds of nn_inputs; test_inputs covers each
         fuzzy = self._fuzzy_sets[item.fuzzy]
-        return membership(fuzzy.sets[column.membership], self._transformed(self._indicators.get(fuzzy.input), fuzzy.transform))
+        return membership(
+            fuzzy.sets[column.membership], self._transformed(self._indicators.get(fuzzy.input), fuzzy.transform)
+        )
 
     def _transformed(self, values: Values, transform: str) -> Values:
         if transform == "price_ratio":
@@ -144,8 +148,8 @@ def _change(values: Values, periods: int, transform: str) -> Values:
 
 def _first_valid(symbol: str, base: Bars, columns: list[Column], values: NDArray[np.float32]) -> int:
     """The first row in which every input is finite. From there on all must be."""
-    finite = np.isfinite(values)
-    complete = finite.all(axis=1)
+    finite: NDArray[np.bool_] = np.isfinite(values)
+    complete: NDArray[np.bool_] = np.all(finite, axis=1)
     if not complete.any():
         worst = int(np.argmin(finite.sum(axis=0)))
         name = columns[worst].name

@@ -4,7 +4,7 @@ triangular [a, b, c]       max(0, min((x - a) / (b - a), (c - x) / (c - b)))
 trapezoid  [a, b, c, d]    max(0, min((x - a) / (b - a), 1, (d - x) / (d - c)))
 gaussian   [centre, width] exp(-((x - centre) / width)² / 2)
 
-A side of no length (a = b, or c = d) is a step that belongs to the set: trapezoid [0, 0, 30, 45] is 1 at x = 0 and 0 below.
+A side of no length (a = b, or c = d) is a step that belongs to the set: trapezoid [0, 0, 30, 45] is 1 at 0 and 0 below.
 Source: Zadeh, "Fuzzy Sets" (1965); the shapes as in MATLAB's trimf, trapmf, gaussmf.
 """
 

@@ -19,7 +19,7 @@ class Mlp(Part):
 
     type: Literal["mlp"]
     # Width of each hidden layer, first to last.
-    hidden_sizes: Annotated[list[Width], Field(min_length=1, max_length=32)] = [32, 16]
+    hidden_sizes: Annotated[list[Width], Field(min_length=1, max_length=32)] = Field(default=[32, 16])
     activation: Literal["relu", "gelu", "silu", "tanh", "leaky_relu"] = "relu"
     # After every hidden layer.
     dropout: Dropout = 0.0

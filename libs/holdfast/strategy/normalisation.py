@@ -1,6 +1,10 @@
-"""Scales inputs by statistics of the training span only. Pure numpy; the statistics are float64 and survive JSON exactly.
+"""Scales inputs by statistics of the training span only. Pure numpy; the statistics are float64, exact through JSON.
 
-zscore: (x - mean) / standard deviation. minmax: (x - min) / (max - min). robust: (x - median) / (75th - 25th percentile). none: x.
+zscore    (x - mean) / standard deviation
+minmax    (x - min) / (max - min)
+robust    (x - median) / (75th percentile - 25th)
+none      x
+
 A column that never changes in the training span is shifted and not scaled.
 """
 
@@ -36,7 +40,9 @@ class Normalisation:
         if values.ndim != 2 or values.shape[1] != len(methods):
             raise InvalidRequest(f"Normalisation needs (rows, {len(methods)}) values, got {values.shape}.")
         if not len(values):
-            raise InvalidRequest("Normalisation needs at least one training row: the training span holds none after warm-up.")
+            raise InvalidRequest(
+                "Normalisation needs at least one training row: the training span holds none after warm-up."
+            )
         exact = values.astype(np.float64)
         if not np.isfinite(exact).all():
             raise InvalidRequest("Normalisation needs finite values: give it rows from first_valid on.")
@@ -46,7 +52,8 @@ class Normalisation:
     def apply(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Scaled values, float32, same shape; computed in float64, element by element, so blocks give the same bits."""
         offset, scale = np.array(self.offset), np.array(self.scale)
-        return ((values.astype(np.float64) - offset) / scale).astype(np.float32)
+        scaled: NDArray[np.float32] = ((values.astype(np.float64) - offset) / scale).astype(np.float32)
+        return scaled
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object; Python's JSON keeps every bit of a float."""

@@ -1,4 +1,4 @@
-"""A whole strategy: parsed, checked, and digested. Needs pydantic and yaml only, so that the coordinator can check too."""
+"""A whole strategy: parsed, checked, digested. Needs pydantic and yaml only, so that the coordinator can check too."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import json
 from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from holdfast.errors import InvalidRequest, Violation
 from holdfast.strategy._part import Id, Part
@@ -35,8 +36,8 @@ class Strategy(Part):
     name: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]*$")]
     description: Annotated[str, Field(max_length=10_000)] = ""
     data: Data
-    indicators: Annotated[dict[Id, Indicator], Field(max_length=1000)] = {}
-    fuzzy_sets: Annotated[dict[Id, FuzzySet], Field(max_length=1000)] = {}
+    indicators: Annotated[dict[Id, Indicator], Field(max_length=1000)] = Field(default={})
+    fuzzy_sets: Annotated[dict[Id, FuzzySet], Field(max_length=1000)] = Field(default={})
     nn_inputs: Annotated[list[NnInput], Field(min_length=1, max_length=1000)]
     model: Network
     decisions: Decisions = Decisions()
@@ -49,6 +50,15 @@ class Strategy(Part):
     def _spell_out(cls, value: Any) -> Any:
         if isinstance(value, dict) and "indicators" in value:
             return {**value, "indicators": complete_parameters(value["indicators"])}
+        return value
+
+    @field_validator("search")
+    @classmethod
+    def _plain(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        try:
+            json.dumps(value, allow_nan=False)
+        except ValueError:
+            raise PydanticCustomError("search", "finite numbers only") from None
         return value
 
     @property
@@ -78,7 +88,7 @@ class Strategy(Part):
         return [column.name for column in plan(self)]
 
     def canonical_json(self) -> str:
-        """The strategy as JSON with every default spelled out; equal meanings give equal text. Parses to an equal one."""
+        """The strategy as JSON with every default spelled out: equal meanings, equal text. Parses to an equal one."""
         return _canonical(self.model_dump(mode="json"))
 
     def digest(self) -> str:
@@ -99,13 +109,13 @@ class Strategy(Part):
 
 
 def _canonical(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def parse_strategy(text: str, *, source: str = "strategy") -> Strategy:
     """Parses YAML or JSON text; `source` (a file's name, say) begins the message.
 
-    Raises InvalidRequest (INVALID_STRATEGY) with a violation for everything that is wrong: path, value, what is allowed.
+    Raises InvalidRequest (INVALID_STRATEGY) with a violation for each thing wrong: path, value, what is allowed.
     """
     values = read_text(text, source)
     try:
