@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from holdfast.market import Bars, MarketStore
 from holdfast.networks import InputWindows
 from holdfast.strategy import Strategy
 from holdfast.strategy.data import Span as Days
-from holdfast.strategy.inputs import Inputs, build_inputs
+from holdfast.strategy.inputs import build_inputs
 from holdfast.strategy.normalisation import Normalisation
 from trainer.labels import build_labels
 from trainer.splits import Span, split
@@ -84,7 +85,7 @@ def read_market(store: MarketStore, strategy: Strategy, between_reads: Callable[
 def build_samples(strategy: Strategy, market: Market, device: torch.device) -> Samples:
     """Inputs, labels and splits of all symbols, pooled; normalisation is fitted on the training samples alone.
 
-    Raises InvalidRequest when a span has no sample, or inputs are not finite where they are needed.
+    Raises InvalidRequest when a span has no sample, or an input has no value where it must have one.
     """
     classification = strategy.decisions.type == "classification"
     rows: list[list[NDArray[np.int64]]] = [[], [], []]
@@ -96,7 +97,6 @@ def build_samples(strategy: Strategy, market: Market, device: torch.device) -> S
         labels = build_labels(strategy.training.labels, seen.base, classification=classification)
         first_usable = seen.first_valid + strategy.model.window - 1
         parts = split(seen.time, labels, _spans(strategy), first_usable=first_usable, purge_bars=strategy.purge_bars)
-        _check_finite(symbol, seen, parts, strategy.model.window)
         for span, part in zip(rows, parts, strict=True):
             span.append(part + offset)
         values.append(seen.values)
@@ -105,8 +105,8 @@ def build_samples(strategy: Strategy, market: Market, device: torch.device) -> S
     pooled, target = np.concatenate(values), np.concatenate(targets)
     train, validation, test = (np.concatenate(span) for span in rows)
     _check_samples(strategy, train, validation, test)
-    names = inputs[strategy.data.symbols[0]].names
-    normalisation = Normalisation.fit(strategy, pooled[train])
+    first = inputs[strategy.data.symbols[0]]
+    normalisation = Normalisation.fit(pooled[train], first.normalise)
     scale = 1.0 if classification else _scale(target[train])
     final = target if classification else (target / scale).astype(np.float32)
     return Samples(
@@ -115,7 +115,7 @@ def build_samples(strategy: Strategy, market: Market, device: torch.device) -> S
         train=torch.from_numpy(train).to(device),
         validation=torch.from_numpy(validation).to(device),
         test=torch.from_numpy(test).to(device),
-        input_names=list(names),
+        input_names=first.names,
         normalisation=normalisation,
         classification=classification,
         scale=scale,
@@ -131,28 +131,10 @@ def _nanoseconds(days: Days) -> Span:
     return Span((days.start.toordinal() - _EPOCH) * _DAY, (days.end.toordinal() - _EPOCH + 1) * _DAY)
 
 
-def _scale(returns: NDArray[np.float64]) -> float:
+def _scale(returns: NDArray[Any]) -> float:
     """The root mean square of the training returns: about 1 is what optimisers and the huber loss are made for."""
     scale = float(np.sqrt(np.mean(returns * returns)))
     return scale if scale > 0.0 else 1.0
-
-
-def _check_finite(symbol: str, seen: Inputs, parts: list[NDArray[np.int64]], window: int) -> None:
-    used = [part for part in parts if len(part)]
-    if not used:
-        return
-    first, last = int(used[0][0]) - window + 1, int(used[-1][-1])
-    bad = ~np.isfinite(seen.values[first : last + 1])
-    if not bad.any():
-        return
-    row, column = (int(index) for index in np.argwhere(bad)[0])
-    when = datetime.datetime.fromtimestamp(int(seen.time[first + row]) / 1e9, tz=datetime.UTC)
-    raise InvalidRequest(
-        f"The input {seen.names[column]} of {symbol} is not a finite number at {when:%Y-%m-%d %H:%M}. "
-        "Use another indicator or transform, or another span.",
-        violations=[Violation("nn_inputs", f"{seen.names[column]} at {when:%Y-%m-%d %H:%M}", "finite numbers")],
-        reason="INPUTS_NOT_FINITE",
-    )
 
 
 def _check_samples(strategy: Strategy, *spans: NDArray[np.int64]) -> None:
