@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from typing import Any, Final
 
 import yaml
@@ -117,7 +118,7 @@ def read_text(text: str, source: str) -> dict[str, Any]:
     if len(text) > MAX_BYTES:
         raise _refused("text", f"{len(text)} characters", f"at most {MAX_BYTES}", source)
     try:
-        document = json.loads(text, object_pairs_hook=_unique) if text.lstrip().startswith("{") else _read_yaml(text)
+        document = _read_json(text) if text.lstrip().startswith("{") else _read_yaml(text)
     except InvalidRequest as error:
         raise _refused(*_parts(error), source=source) from None
     except json.JSONDecodeError:
@@ -128,6 +129,20 @@ def read_text(text: str, source: str) -> dict[str, Any]:
     except (yaml.YAMLError, ValueError) as error:
         raise _syntax(error, source) from None
     return _mapping(document, source)
+
+
+def _read_json(text: str) -> Any:
+    document = json.loads(text, object_pairs_hook=_unique)
+    level = [document]
+    for _ in range(MAX_DEPTH + 1):
+        level = [inner for value in level if isinstance(value, (dict, list)) for inner in _inner(value)]
+        if not level:
+            return document
+    raise _refused("text", "nesting without end", f"at most {MAX_DEPTH} levels")
+
+
+def _inner(value: dict[str, Any] | list[Any]) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value
 
 
 def _read_flow(text: str, source: str) -> Any:

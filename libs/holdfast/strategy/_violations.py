@@ -14,6 +14,7 @@ from holdfast.errors import Violation
 
 __all__ = ["did_you_mean", "one_of", "shown", "violations_of"]
 
+FEATURE_KINDS: Final = ("fuzzy", "indicator", "price")
 _LONGEST: Final = 80
 _WORDS: Final = {
     "greater_than": "a number above {gt}",
@@ -57,7 +58,7 @@ def one_of(value: Any, known: Sequence[str], noun: str = "one of") -> str:
     """What is allowed, with the nearest first when the list is long."""
     listed = sorted(known)
     if not listed:
-        return f"{noun}: there is none"
+        return f"{noun} (there is none)"
     text = ", ".join(listed) if len(listed) <= 24 else f"{', '.join(listed[:24])} and {len(listed) - 24} more"
     return f"{noun} {text}{did_you_mean(value, known)}"
 
@@ -147,6 +148,9 @@ def _violation(root: type[BaseModel], error: ErrorDetails) -> Violation:
     if kind == "union_tag_not_found":
         tags = re.findall(r"'type'", str(context.get("discriminator")))
         return Violation(f"{path}.type" if tags else path, value, f"one of {', '.join(_tags(root, error['loc']))}")
+    if kind == "nn_input" and isinstance(error["input"], dict):
+        hints = (did_you_mean(key, FEATURE_KINDS) for key in error["input"] if key not in FEATURE_KINDS)
+        return Violation(path, value, error["msg"] + next((hint for hint in hints if hint), ""))
     words = _WORDS.get(kind)
     return Violation(path or "strategy", value, words.format(**context) if words else error["msg"])
 
@@ -160,12 +164,19 @@ def _tags(root: type[BaseModel], location: Sequence[str | int]) -> list[str]:
     return [tag for member in get_args(annotation) for tag in get_args(member.model_fields["type"].annotation)]
 
 
+def _order(detail: ErrorDetails) -> int:
+    """A misspelt key comes before the one that is missing because of it; a list is not told to be one of some words."""
+    if detail["type"] == "extra_forbidden":
+        return 0
+    return 2 if detail["type"] == "literal_error" and not isinstance(detail["input"], str) else 1
+
+
 def violations_of(root: type[BaseModel], error: ValidationError) -> list[Violation]:
     """One violation per wrong field; where a union offered several readings, only one of them is told."""
     found: dict[str, Violation] = {}
-    # A misspelt key comes before the one that is missing because of it.
-    details = sorted(error.errors(include_url=False), key=lambda detail: detail["type"] != "extra_forbidden")
-    for detail in details:
+    for detail in sorted(error.errors(include_url=False), key=_order):
         violation = _violation(root, detail)
+        if _order(detail) == 2 and any(path.startswith(violation.path) for path in found):
+            continue
         found.setdefault(violation.path, violation)
     return list(found.values())
