@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 
 import grpc
 import structlog
@@ -24,6 +25,7 @@ log = structlog.get_logger()
 _CALL_SECONDS = 4.0
 _DIAL_BACK_SECONDS = 4.0  # a coordinator that registered us and did not dial back is asked again
 _BACKOFF_SECONDS = 2.0  # at most: workers are back within five seconds of a coordinator's restart
+_SHORT_LIFE_SECONDS = 2.0  # a stream that ended sooner counts as dropped
 _LOG_EVERY = 10  # failures, after the first
 
 
@@ -52,6 +54,7 @@ class Registration:
 
     async def keep(self) -> None:
         """Registers, waits for the stream, and registers again when the stream is lost. Until cancelled."""
+        short_lived = 0
         while True:
             await self._register()
             try:
@@ -60,8 +63,14 @@ class Registration:
             except TimeoutError:
                 log.warning("Coordinator did not dial back; registering again", address=self._address)
                 continue
+            connected = asyncio.get_running_loop().time()
             await self._supervision.lost.wait()
             log.warning("Supervise stream lost; registering again")
+            lived = asyncio.get_running_loop().time() - connected
+            short_lived = short_lived + 1 if lived < _SHORT_LIFE_SECONDS else 0
+            if short_lived > 1:
+                # A coordinator that takes us in and drops us again must not be hammered.
+                await asyncio.sleep(random.uniform(0.5, 1.0) * min(_BACKOFF_SECONDS, 0.1 * 2**short_lived))
 
     async def _register(self) -> None:
         async for attempt in tenacity.AsyncRetrying(

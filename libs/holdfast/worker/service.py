@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
+from holdfast.errors import InvalidRequest, Violation
 from holdfast.service import Service
 from holdfast.v1 import (
     backtester_service_pb2,
@@ -32,9 +33,17 @@ class Desk:
     fence: Fence
     supervision: Supervision
 
-    def start(self, assignment: worker_pb2.RunAssignment, checkpoint: checkpoint_pb2.CheckpointRef | None) -> None:
-        """Start, or resume with a checkpoint."""
+    def start(self, assignment: worker_pb2.RunAssignment) -> None:
+        """Takes a slot for a fresh run."""
         self.fence.admit(assignment.coordinator_epoch)
+        self.slots.start(assignment)
+
+    def resume(self, assignment: worker_pb2.RunAssignment, checkpoint: checkpoint_pb2.CheckpointRef) -> None:
+        """Takes a slot for a run that continues."""
+        self.fence.admit(assignment.coordinator_epoch)
+        if not checkpoint.uri:
+            violation = Violation("checkpoint.uri", "''", "the checkpoint's directory in the artifact store")
+            raise InvalidRequest(f"A resume needs its checkpoint: {violation}", violations=[violation])
         self.slots.start(assignment, checkpoint)
 
     def cancel(self, run: worker_pb2.RunRef, epoch: int, reason: str) -> None:
@@ -64,12 +73,12 @@ class TrainerServicer(trainer_service_pb2_grpc.TrainerServiceServicer):
 
     async def StartTraining(self, request: Any, context: Any) -> Any:  # noqa: N802 - a name of the protocol
         """Takes a slot for a new training."""
-        self._desk.start(request.assignment, None)
+        self._desk.start(request.assignment)
         return trainer_service_pb2.TrainerServiceStartTrainingResponse()
 
     async def ResumeTraining(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Takes a slot for a training that continues."""
-        self._desk.start(request.assignment, request.checkpoint)
+        self._desk.resume(request.assignment, request.checkpoint)
         return trainer_service_pb2.TrainerServiceResumeTrainingResponse()
 
     async def CancelTraining(self, request: Any, context: Any) -> Any:  # noqa: N802
@@ -95,12 +104,12 @@ class BacktesterServicer(backtester_service_pb2_grpc.BacktesterServiceServicer):
 
     async def StartBacktest(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Takes a slot for a new backtest."""
-        self._desk.start(request.assignment, None)
+        self._desk.start(request.assignment)
         return backtester_service_pb2.BacktesterServiceStartBacktestResponse()
 
     async def ResumeBacktest(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Takes a slot for a backtest that continues."""
-        self._desk.start(request.assignment, request.checkpoint)
+        self._desk.resume(request.assignment, request.checkpoint)
         return backtester_service_pb2.BacktesterServiceResumeBacktestResponse()
 
     async def CancelBacktest(self, request: Any, context: Any) -> Any:  # noqa: N802

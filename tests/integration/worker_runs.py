@@ -1,0 +1,172 @@
+"""Run kinds for the worker's tests: what to do stands in the assignment's strategy, as JSON."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from holdfast.errors import NotPossible
+from holdfast.v1 import checkpoint_pb2, operation_pb2
+from holdfast.worker.run import Run, RunStopped, StopKind
+
+_POLL = 0.005  # seconds between two looks at stop_requested
+
+
+def execute(run: Run) -> operation_pb2.TrainingResult:
+    """Does what the strategy says."""
+    assert run.assignment.training is not None
+    order = json.loads(run.assignment.training.strategy)
+    print(f"doing {order['do']}", flush=True)
+    return _DEEDS[order.pop("do")](run, **order)
+
+
+def _result(**metrics: float) -> operation_pb2.TrainingResult:
+    return operation_pb2.TrainingResult(model_uri="models/x", epochs=1, metrics=metrics)
+
+
+def _checkpoint(run: Run, unit: int, kind: checkpoint_pb2.CheckpointType) -> checkpoint_pb2.Checkpoint:
+    operation, attempt = run.assignment.operation_id, run.assignment.attempt
+    return checkpoint_pb2.Checkpoint(
+        checkpoint_id=f"{operation}/{attempt}-{unit}",
+        operation_id=operation,
+        attempt=attempt,
+        type=kind,
+        unit_name="epoch",
+        unit=unit,
+        uri=f"file:///{operation}/{attempt}-{unit}",
+        manifest_digest="00" * 32,
+    )
+
+
+def _finish(run: Run) -> operation_pb2.TrainingResult:
+    return _result(loss=0.5)
+
+
+def _hello(run: Run) -> operation_pb2.TrainingResult:
+    run.notice("SAID", "the first word", {"time_ns": str(time.time_ns())})
+    return _result()
+
+
+def _resumed(run: Run) -> operation_pb2.TrainingResult:
+    assert run.assignment.checkpoint is not None
+    return operation_pb2.TrainingResult(model_uri=run.assignment.checkpoint.checkpoint_id)
+
+
+def _epochs(run: Run, epochs: int = 1_000_000, save: bool = True) -> operation_pb2.TrainingResult:
+    """Epochs of a few milliseconds; saves after each, and stops when asked."""
+    for epoch in range(1, epochs + 1):
+        time.sleep(_POLL)
+        run.progress(operation_pb2.Progress(phase="training", unit_name="epoch", unit=epoch, total_units=epochs))
+        if run.stop_requested is not None:
+            if save:
+                shutdown = run.stop_requested is StopKind.SHUTDOWN
+                kind = (
+                    checkpoint_pb2.CHECKPOINT_TYPE_SHUTDOWN if shutdown else checkpoint_pb2.CHECKPOINT_TYPE_CANCELLATION
+                )
+                run.checkpoint_saved(_checkpoint(run, epoch, kind))
+            raise RunStopped
+    return _result(epochs=float(epochs))
+
+
+def _saving(run: Run) -> operation_pb2.TrainingResult:
+    """Saves once, then goes on without ever looking at stop_requested."""
+    run.checkpoint_saved(_checkpoint(run, 12, checkpoint_pb2.CHECKPOINT_TYPE_PERIODIC))
+    run.notice("READY", "saved")
+    while True:
+        time.sleep(1)
+
+
+def _deaf(run: Run) -> operation_pb2.TrainingResult:
+    """Neither stop_requested nor SIGTERM makes it stop."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    run.checkpoint_saved(_checkpoint(run, 12, checkpoint_pb2.CHECKPOINT_TYPE_PERIODIC))
+    run.notice("READY", "deaf")
+    while True:
+        time.sleep(1)
+
+
+def _hold_gil(run: Run, seconds: float) -> operation_pb2.TrainingResult:
+    """Sleeps in C with the interpreter's lock held: no thread of this process runs meanwhile."""
+    run.notice("READY", "holding")
+    time.sleep(0.1)  # the word gets out first
+    ctypes.PyDLL(None).usleep(int(seconds * 1_000_000))
+    return _result()
+
+
+def _spin(run: Run) -> operation_pb2.TrainingResult:
+    """Computes in C for hours; neither other threads nor Python's signal handlers get a turn."""
+    run.notice("READY", "spinning")
+    time.sleep(0.1)
+    return _result(total=float(sum(range(10**14))))
+
+
+def _flood(run: Run, count: int) -> operation_pb2.TrainingResult:
+    for number in range(1, count + 1):
+        run.progress(operation_pb2.Progress(phase="flood", unit_name="bar", unit=number, total_units=count))
+    return _result()
+
+
+def _raise(run: Run) -> operation_pb2.TrainingResult:
+    raise ValueError("the loss is a banana")
+
+
+def _raise_ours(run: Run) -> operation_pb2.TrainingResult:
+    raise NotPossible("The market data changed.", reason="MARKET_DATA_CHANGED")
+
+
+def _exit(run: Run, code: int) -> operation_pb2.TrainingResult:
+    print("leaving early", file=sys.stderr)
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _sys_exit(run: Run, code: int) -> operation_pb2.TrainingResult:
+    raise SystemExit(code)
+
+
+def _crash(run: Run, number: int) -> operation_pb2.TrainingResult:
+    run.checkpoint_saved(_checkpoint(run, 3, checkpoint_pb2.CHECKPOINT_TYPE_PERIODIC))
+    run.notice("READY", "about to crash")
+    time.sleep(0.1)
+    os.kill(os.getpid(), number)
+    time.sleep(60)
+    return _result()
+
+
+def _nonsense(run: Run) -> Any:
+    return "a string"
+
+
+def _grandchild(run: Run) -> operation_pb2.TrainingResult:
+    """Starts a process of its own and dies; the process must not stay."""
+    child = subprocess.Popen(["sleep", "600"])
+    run.notice("READY", "child", {"pid": str(child.pid)})
+    time.sleep(0.1)
+    os._exit(9)
+
+
+_DEEDS: dict[str, Callable[..., operation_pb2.TrainingResult]] = {
+    "finish": _finish,
+    "hello": _hello,
+    "resumed": _resumed,
+    "epochs": _epochs,
+    "saving": _saving,
+    "deaf": _deaf,
+    "hold_gil": _hold_gil,
+    "spin": _spin,
+    "flood": _flood,
+    "raise": _raise,
+    "raise_ours": _raise_ours,
+    "exit": _exit,
+    "sys_exit": _sys_exit,
+    "crash": _crash,
+    "nonsense": _nonsense,
+    "grandchild": _grandchild,
+}
