@@ -34,7 +34,7 @@ MODEL, BUNDLE, HISTORY = "model.safetensors", "bundle.json", "history.json"
 class Bundle:
     """A loaded bundle.
 
-    `model` is on the CPU in eval mode. It takes normalised inputs, shape (batch, inputs), or (batch, window, inputs)
+    `model` is on the CPU, in eval mode, without gradients. It takes normalised inputs, shape (batch, inputs), or (batch, window, inputs)
     for lstm and gru (holdfast.networks.InputWindows cuts them), and gives (batch, outputs): class scores before the
     softmax in the order of `classes`, or the predicted return as a fraction.
     """
@@ -153,7 +153,7 @@ def _build(strategy: Strategy, input_dim: int, output_scale: Any, content: bytes
             tensor.copy_(tensors[name])
     if type(output_scale) is not float or not 0.0 < output_scale < float("inf"):
         raise ValueError("its output_scale is not a positive number")
-    return (model if output_scale == 1.0 else Scaled(model, output_scale)).eval()
+    return (model if output_scale == 1.0 else Scaled(model, output_scale)).eval().requires_grad_(False)
 
 
 def _texts(value: Any) -> list[str]:

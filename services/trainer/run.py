@@ -26,7 +26,7 @@ from trainer.saving import Saver
 from trainer.schedule import Patience, Schedule
 from trainer.state import UNIT, TrainingState
 
-__all__ = ["execute"]
+__all__ = ["begin", "execute"]
 
 log = structlog.get_logger()
 
@@ -62,7 +62,7 @@ def execute(run: Run) -> operation_pb2.TrainingResult:
     del market
     _raise_if_stopped(run)
     seed_everything(strategy.training.seed)
-    state, loss = _begin(strategy, samples, device, data_digest)
+    state, loss = begin(strategy, samples, device, data_digest)
     plan = _plan(strategy)
     if loaded is not None:
         resume.restore(
@@ -78,9 +78,13 @@ def execute(run: Run) -> operation_pb2.TrainingResult:
     return _result(run, store, strategy, samples, state, metrics)
 
 
-def _begin(
+def begin(
     strategy: Strategy, samples: Samples, device: torch.device, data_digest: str
 ) -> tuple[TrainingState, objective.Loss]:
+    """A training's state before its first step, and its loss. Draws from the seeded generators.
+
+    Raises InvalidRequest when the labels of the training span leave nothing to learn.
+    """
     config = strategy.training
     weights = None
     if samples.classification:

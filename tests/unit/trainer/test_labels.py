@@ -78,7 +78,7 @@ def test_a_barrier_without_distance_gives_no_label(distance: float) -> None:
 
 
 def _naive_pivots(close: list[float], threshold: float) -> list[tuple[int, int, int]]:
-    """By definition: from the last pivot, the first bar at which some earlier extreme is turned from by the threshold."""
+    """By definition: from the last pivot, the first bar that turned from an earlier extreme by the threshold."""
     found: list[tuple[int, int, int]] = []
     begin, kind = 0, None
     while True:

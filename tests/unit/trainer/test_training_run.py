@@ -1,0 +1,306 @@
+"""What a training says and saves when it ends well, is stopped, fails, diverges, or meets other data."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from holdfast import fingerprint
+from holdfast.bundle import BUNDLE, load_bundle
+from holdfast.checkpoints import discover_checkpoints, load_checkpoint, open_store
+from holdfast.errors import Corrupted, InvalidRequest, NotFound, NotPossible
+from holdfast.networks import InputWindows
+from holdfast.v1 import checkpoint_pb2
+from holdfast.worker.run import RunStopped, StopKind
+from tests.exact.training import OPERATION, Killed, Workplace, strategy_text, write_market
+from trainer import loop
+from trainer.run import execute
+
+Make = Callable[..., Workplace]
+
+
+@pytest.fixture(scope="module")
+def market(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("market")
+    write_market(directory)
+    return directory
+
+
+@pytest.fixture
+def make(tmp_path: Path, market: Path) -> Make:
+    def workplace(strategy: str | None = None, **policy: Any) -> Workplace:
+        directory = tmp_path / "work"
+        shutil.copytree(market, directory / "market", dirs_exist_ok=True)
+        return Workplace(directory, strategy or strategy_text(), **policy)
+
+    return workplace
+
+
+def _checkpoints(place: Workplace) -> list[checkpoint_pb2.Checkpoint]:
+    return discover_checkpoints(open_store(place.store_url), OPERATION)
+
+
+def test_a_training_reports_saves_and_leaves_a_bundle(make: Make) -> None:
+    place = make()
+    run, outcome = place.attempt_once()
+    assert outcome is not None
+    result = outcome.result
+    assert set(outcome.digests) == {"model.safetensors", "bundle.json", "history.json"}
+    assert 1 <= result.best_epoch <= result.epochs <= 7
+    assert {"loss", "accuracy", "f1_macro", "recall_long"} <= set(result.metrics)
+    assert run.reports[0].phase == "loading data"
+    assert run.reports[-1].phase == "testing"
+    assert {"train_loss", "val_loss", "val_accuracy", "learning_rate"} <= set(run.reports[-1].metrics)
+    # While one save is under way a newer one may replace the waiting one; the last is always written.
+    assert run.saved[-1].unit == result.epochs
+    assert {saved.type for saved in run.saved} == {checkpoint_pb2.CHECKPOINT_TYPE_PERIODIC}
+
+    bundle = load_bundle(open_store(place.store_url), result.model_uri, result.model_digest)
+    assert len(bundle.history) == result.epochs
+    assert bundle.history[result.best_epoch - 1]["val_loss"] == min(record["val_loss"] for record in bundle.history)
+    assert bundle.classes == ["short", "flat", "long"]
+    assert len(bundle.input_names) == len(bundle.normalisation.offset)
+    windows = InputWindows(torch.zeros(4, len(bundle.input_names)), bundle.strategy.model)
+    assert bundle.model(windows.at(torch.tensor([0, 3]))).shape == (2, 3)
+    assert not bundle.model.training
+
+
+@pytest.mark.parametrize("labels", ["forward_return", "zigzag"])
+def test_other_labels_and_optimisers_train_too(make: Make, labels: str) -> None:
+    options: dict[str, Any] = {
+        "labels": {"type": labels, **({"threshold": 0.04} if labels == "zigzag" else {})},
+        "optimiser": "sgd" if labels == "zigzag" else "adam",
+        "scheduler": {"type": "onecycle"},
+        "loss": "focal",
+        "epochs": 2,
+        "shuffle": labels == "zigzag",
+        "early_stopping": {"patience": 1, "metric": "val_accuracy"},
+    }
+    place = make(strategy_text("mlp", **options))
+    place.attempt_once(21, StopKind.SHUTDOWN)
+    _, outcome = place.attempt_once()
+    assert outcome is not None
+    assert math.isfinite(outcome.result.metrics["loss"])
+
+
+def test_a_regression_predicts_returns_in_their_own_unit(make: Make) -> None:
+    strategy = json.loads(strategy_text("gru", labels={"type": "forward_return", "horizon": 3}, epochs=3))
+    strategy["decisions"] = {"type": "regression", "return_threshold": 0.001}
+    strategy["training"]["class_weights"] = "none"
+    place = make(json.dumps(strategy))
+    _, outcome = place.attempt_once()
+    assert outcome is not None
+    metrics = dict(outcome.result.metrics)
+    assert set(metrics) == {"loss", "mse", "mae", "directional_accuracy", "information_coefficient"}
+    bundle = load_bundle(open_store(place.store_url), outcome.result.model_uri)
+    inputs = InputWindows(torch.zeros(20, len(bundle.input_names)), bundle.strategy.model)
+    predicted = bundle.model(inputs.at(torch.arange(10, 20)))
+    assert predicted.shape == (10, 1)
+    # Three-day returns here are about 2 %; the network itself works on returns of about 1.
+    assert float(predicted.abs().max()) < 0.2
+
+
+@pytest.mark.parametrize(("kind", "saved_as"), [(StopKind.CANCEL, "cancellation"), (StopKind.SHUTDOWN, "shutdown")])
+def test_a_stop_inside_an_epoch_saves_that_very_step(make: Make, kind: StopKind, saved_as: str) -> None:
+    place = make(every_epochs=0)
+    run, outcome = place.attempt_once(interrupt_at=10, how=kind)
+    assert outcome is None
+    (saved,) = run.saved
+    assert (saved.unit_name, saved.unit, saved.unit + saved.step > 0) == ("epoch", 0, True)
+    assert saved.checkpoint_id.endswith(f"1-0.{saved.step}-{saved_as}")
+
+
+@pytest.mark.parametrize("look", [1, 2, 3])
+def test_a_stop_while_loading_leaves_nothing_and_raises_run_stopped(make: Make, look: int) -> None:
+    place = make()
+    with pytest.raises(RunStopped):
+        execute(place.run(interrupt_at=look))
+    assert _checkpoints(place) == []
+
+
+def test_a_stop_during_the_test_keeps_the_trained_model(make: Make) -> None:
+    place = make(every_epochs=0)
+    whole, outcome = place.attempt_once()
+    assert outcome is not None
+    shutil.rmtree(place.directory / "store")
+    place.attempt = 0
+    run, stopped = place.attempt_once(interrupt_at=whole.looks)
+    assert stopped is None
+    assert run.saved[-1].unit == outcome.result.epochs
+    again, resumed = place.attempt_once()
+    assert resumed is not None
+    assert resumed.digests == outcome.digests
+    assert {report.phase for report in again.reports} == {"loading data", "testing"}
+
+
+def test_a_failing_step_saves_the_last_good_epoch(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = make(every_epochs=0)
+    calls = 0
+
+    def clip(*_: object) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 30:
+            raise MemoryError("no room for a gradient")
+
+    monkeypatch.setattr(loop, "_clip", clip)
+    run = place.run()
+    with pytest.raises(MemoryError, match="no room"):
+        execute(run)
+    (saved,) = run.saved
+    assert saved.type == checkpoint_pb2.CHECKPOINT_TYPE_FAILURE
+    assert (saved.unit, saved.step) == (2, 0)
+
+
+def test_with_steps_the_last_good_step_is_saved(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = make(every_epochs=0, every_steps=4)
+    calls = 0
+
+    def clip(*_: object) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 7:
+            raise RuntimeError("a defect")
+
+    monkeypatch.setattr(loop, "_clip", clip)
+    run = place.run()
+    with pytest.raises(RuntimeError, match="a defect"):
+        execute(run)
+    assert [(saved.unit, saved.step, saved.type) for saved in run.saved] == [
+        (0, 4, checkpoint_pb2.CHECKPOINT_TYPE_PERIODIC),
+        (0, 4, checkpoint_pb2.CHECKPOINT_TYPE_FAILURE),
+    ]
+
+
+def test_divergence_names_epoch_and_step_and_keeps_the_last_good_state(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = make(every_epochs=0)
+    seen = 0
+
+    def poison(parameters: list[torch.nn.Parameter], _: float) -> None:
+        nonlocal seen
+        seen += 1
+        if seen == 17 and parameters[0].grad is not None:
+            parameters[0].grad.fill_(math.nan)
+
+    monkeypatch.setattr(loop, "_clip", poison)
+    run = place.run()
+    with pytest.raises(NotPossible, match=r"diverged in epoch 2, at step 7 of 11") as caught:
+        execute(run)
+    assert caught.value.reason == "TRAINING_DIVERGED"
+    assert "training.learning_rate" in caught.value.message
+    (saved,) = run.saved
+    assert (saved.unit, saved.step, saved.type) == (1, 0, checkpoint_pb2.CHECKPOINT_TYPE_FAILURE)
+    monkeypatch.undo()
+    _, outcome = place.attempt_once()
+    assert outcome is not None
+
+
+def test_a_stop_after_divergence_saves_the_last_good_state(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = make(every_epochs=0)
+    seen = 0
+
+    def poison(parameters: list[torch.nn.Parameter], _: float) -> None:
+        nonlocal seen
+        seen += 1
+        if seen == 14 and parameters[0].grad is not None:
+            parameters[0].grad.fill_(math.nan)
+
+    monkeypatch.setattr(loop, "_clip", poison)
+    run, outcome = place.attempt_once(interrupt_at=23)
+    assert outcome is None
+    assert [(saved.unit, saved.step) for saved in run.saved] == [(1, 0)]
+
+
+def test_changed_market_data_is_refused_and_with_permission_noted(make: Make) -> None:
+    place = make()
+    place.attempt_once(interrupt_at=30, how=StopKind.CANCEL)
+    write_market(place.directory / "market", seed=8)
+    with pytest.raises(NotPossible) as caught:
+        execute(place.run())
+    assert caught.value.reason == "MARKET_DATA_CHANGED"
+    place.allow_data_change = True
+    run, stopped = place.attempt_once(interrupt_at=20, how=StopKind.CANCEL)
+    assert stopped is None
+    assert [kind for kind, _ in run.notices] == ["MARKET_DATA_CHANGED"]
+    # The note outlives further resumes.
+    run, outcome = place.attempt_once()
+    assert outcome is not None
+    assert not run.notices
+    assert len(outcome.result.notes) == 1
+    assert "Market data changed" in outcome.result.notes[0]
+
+
+def test_another_fingerprint_is_said_aloud(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = make()
+    place.attempt_once(interrupt_at=30, how=StopKind.CANCEL)
+    here = fingerprint.fingerprint()
+    monkeypatch.setattr(fingerprint, "fingerprint", lambda: {**here, "cpu": "Another One"})
+    run, outcome = place.attempt_once()
+    assert outcome is not None
+    ((kind, message),) = run.notices
+    assert kind == "FINGERPRINT_CHANGED"
+    assert "Another One" in message
+    assert list(outcome.result.notes) == [message]
+
+
+def test_a_checkpoint_of_another_strategy_is_refused(make: Make) -> None:
+    place = make()
+    place.attempt_once(interrupt_at=30, how=StopKind.CANCEL)
+    place.strategy = strategy_text("mlp", seed=12)
+    with pytest.raises(NotPossible) as caught:
+        execute(place.run())
+    assert caught.value.reason == "STRATEGY_CHANGED"
+
+
+def test_a_resume_leaves_every_generator_where_it_was(make: Make) -> None:
+    place = make(every_epochs=1)
+    place.attempt_once(interrupt_at=33, how=StopKind.CANCEL)
+    newest = place.newest()
+    assert newest is not None
+    first = load_checkpoint(open_store(place.store_url), newest, operation_id=OPERATION)
+    # Killed at the first step after the resume, which saves nothing; then stopped there: what was loaded is saved.
+    place.attempt_once(interrupt_at=4, how=Killed)
+    run, _ = place.attempt_once(interrupt_at=4, how=StopKind.CANCEL)
+    again = place.newest()
+    assert again is not None
+    assert run.saved
+    second = load_checkpoint(open_store(place.store_url), again, operation_id=OPERATION)
+    assert second.state == first.state
+    assert second.files == first.files
+
+
+def test_too_short_a_span_and_one_sided_labels_are_explained(make: Make) -> None:
+    short = json.loads(strategy_text())
+    short["data"]["validation"] = {"start": "2011-07-01", "end": "2011-07-04"}
+    with pytest.raises(InvalidRequest, match=r"data\.validation \(2011-07-01 to 2011-07-04\)") as caught:
+        execute(make(json.dumps(short)).run())
+    assert caught.value.reason == "NO_SAMPLES"
+    flat = strategy_text(labels={"type": "triple_barrier", "unit": "fraction", "upper": 9.0, "lower": 0.99})
+    with pytest.raises(InvalidRequest, match="is 'flat'") as caught:
+        execute(make(flat).run())
+    assert caught.value.reason == "ONE_CLASS_ONLY"
+
+
+def test_a_broken_bundle_is_told_from_a_missing_one(make: Make) -> None:
+    place = make(strategy_text(epochs=1))
+    _, outcome = place.attempt_once()
+    assert outcome is not None
+    store = open_store(place.store_url)
+    with pytest.raises(NotFound) as missing:
+        load_bundle(store, store.uri("models/nobody-1"))
+    assert missing.value.reason == "MODEL_NOT_FOUND"
+    path = Path(outcome.result.model_uri) / BUNDLE
+    path.write_bytes(path.read_bytes().replace(b'"window":1', b'"window":2'))
+    with pytest.raises(Corrupted) as broken:
+        load_bundle(store, outcome.result.model_uri)
+    assert broken.value.reason == "MODEL_CORRUPTED"
+    assert BUNDLE in broken.value.message
