@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from holdfast.cli import exits
@@ -10,6 +11,8 @@ from holdfast.errors import HoldfastError
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command line and returns its exit code: see holdfast.cli.exits."""
+    # gRPC's core prints its own notes ("Got goaway") to stderr otherwise.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     from holdfast.cli.app import app
 
     try:

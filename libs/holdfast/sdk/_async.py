@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from holdfast.errors import NotFound
 from holdfast.sdk._calls import SLOW_DEADLINE, Calls
-from holdfast.sdk._operation import AsyncOperation
+from holdfast.sdk._operation import AsyncOperation, Snapshot
 from holdfast.sdk._resources import Kind, Status
 from holdfast.sdk._strategy import read_strategy
 from holdfast.sdk._target import find_coordinator
@@ -101,7 +101,7 @@ class AsyncClient:
         self,
         strategy: str | Path | None = None,
         *,
-        model: str | AsyncOperation = "",
+        model: str | Snapshot = "",
         start: str = "",
         end: str = "",
         cash: float = 0.0,
@@ -113,7 +113,7 @@ class AsyncClient:
     ) -> AsyncOperation:
         """Starts a backtest and returns its handle at once.
 
-        `model` is the training whose model trades; without it the newest completed training of the strategy. Without
+        `model` is the training whose model trades (its id or its handle); without it the newest completed training of the strategy. Without
         `strategy` the model's own. `start` and `end` are days, YYYY-MM-DD, both inside; empty means the strategy's test
         span. `cash` is the account currency at the first bar; 0 means the strategy's. `checkpoint_every` counts bars.
         """

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
+from contextlib import closing
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, overload
 
@@ -35,7 +36,7 @@ def _derive(
 @overload
 def _derive(
     method: Callable[Concatenate[AsyncT, P], AsyncIterator[Update[AsyncOperation]]],
-) -> Callable[Concatenate[Any, P], Iterator[Update[Operation]]]: ...
+) -> Callable[Concatenate[Any, P], Generator[Update[Operation], None, None]]: ...
 @overload
 def _derive(
     method: Callable[Concatenate[AsyncT, P], Coroutine[Any, Any, T]],
@@ -46,9 +47,9 @@ def _derive(method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
     def blocking(self: Client | Operation, /, *arguments: Any, **options: Any) -> Any:
         # This only makes the coroutine or iterator; gRPC's asyncio objects must be touched on their own loop, by run().
-        result = method(self._wrapped, *map(_unwrap, arguments), **{k: _unwrap(v) for k, v in options.items()})
+        result = method(self._wrapped, *arguments, **options)
         if isinstance(result, AsyncIterator):
-            return map(_wrap, iterate(result))
+            return _steps(result)
         return _wrap(run(result))
 
     signature = inspect.signature(method)
@@ -56,6 +57,13 @@ def _derive(method: Callable[..., Any]) -> Callable[..., Any]:
     blocking.__signature__ = signature.replace(return_annotation=returns)  # type: ignore[attr-defined]
     blocking.__doc__ = (method.__doc__ or "").replace("async context manager", "context manager")
     return blocking
+
+
+def _steps(iterator: AsyncIterator[Any]) -> Iterator[Any]:
+    # Closing this one, or dropping it, closes the stream at once.
+    with closing(iterate(iterator)) as steps:
+        for item in steps:
+            yield _wrap(item)
 
 
 def _wrap(value: Any) -> Any:
@@ -68,10 +76,6 @@ def _wrap(value: Any) -> Any:
             return [_wrap(item) for item in value]
         case _:
             return value
-
-
-def _unwrap(value: Any) -> Any:
-    return value._wrapped if isinstance(value, Operation) else value
 
 
 class Operation(Snapshot):

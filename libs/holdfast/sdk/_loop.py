@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Generator
 from typing import Any, TypeVar, cast
 
 __all__ = ["iterate", "run"]
@@ -50,7 +50,7 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
         raise
 
 
-def iterate(iterator: AsyncIterator[T]) -> Iterator[T]:
+def iterate(iterator: AsyncIterator[T]) -> Generator[T, None, None]:
     """Steps through an async iterator from outside; leaving early closes it."""
     try:
         while (item := run(_next(iterator))) is not _END:
