@@ -1,0 +1,71 @@
+"""A run without a worker: executes a training or backtest in this process, for benchmarks. Counts what it is told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from holdfast.v1 import checkpoint_pb2, operation_pb2
+from holdfast.worker.run import Assignment, StopKind
+
+
+class SilentRun:
+    """Implements holdfast.worker.run.Run; nobody listens."""
+
+    def __init__(self, assignment: Assignment) -> None:
+        self._assignment = assignment
+        self.checkpoints = 0
+
+    @property
+    def assignment(self) -> Assignment:
+        return self._assignment
+
+    @property
+    def stop_requested(self) -> StopKind | None:
+        return None
+
+    def progress(self, progress: operation_pb2.Progress) -> None:
+        """Listened to by nobody."""
+
+    def checkpoint_saved(self, checkpoint: checkpoint_pb2.Checkpoint) -> None:
+        self.checkpoints += 1
+
+    def notice(self, kind: str, message: str, details: Mapping[str, str] | None = None) -> None:
+        print(f"  notice {kind}: {message}")
+
+
+class Bench:
+    """Numbered runs in one directory."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.market = root / "market"
+        self._count = 0
+
+    def training(self, strategy: str, *, every: int = 0, every_steps: int = 0) -> SilentRun:
+        """A run that trains `strategy` with the given checkpoint policy."""
+        policy = operation_pb2.CheckpointPolicy(every_units=every, every_steps=every_steps)
+        return self._run(training=operation_pb2.TrainingSpec(strategy=strategy, checkpoint_policy=policy))
+
+    def backtest(self, model_uri: str, model_operation: str, *, every: int = 0) -> SilentRun:
+        """A run that trades a model over its strategy's test span."""
+        return self._run(
+            backtest=operation_pb2.BacktestSpec(
+                model_uri=model_uri,
+                model_operation_id=model_operation,
+                checkpoint_policy=operation_pb2.CheckpointPolicy(every_units=every),
+            )
+        )
+
+    def _run(
+        self,
+        *,
+        training: operation_pb2.TrainingSpec | None = None,
+        backtest: operation_pb2.BacktestSpec | None = None,
+    ) -> SilentRun:
+        self._count += 1
+        return SilentRun(
+            Assignment(
+                f"bench-{self._count}", 1, str(self.root / "store"), self.market, training=training, backtest=backtest
+            )
+        )
