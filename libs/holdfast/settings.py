@@ -37,6 +37,9 @@ class Settings(BaseSettings):
     checkpoint_cleanup_interval_hours: float = Field(
         24.0, alias="CHECKPOINT_CLEANUP_INTERVAL_HOURS", gt=0, allow_inf_nan=False
     )
+    # A fast backtest passes its checkpoint interval in milliseconds; periodic saves are at least this far apart, and
+    # farther the larger the state (backtester/run.py). 0 saves at every interval.
+    checkpoint_spacing_seconds: float = Field(0.25, alias="CHECKPOINT_SPACING_SECONDS", ge=0)
     research_restart_policy: Literal["resume", "fail"] = Field("resume", alias="RESEARCH_RESTART_POLICY")
     research_poll_interval_seconds: float = Field(
         2.0, alias="RESEARCH_POLL_INTERVAL_SECONDS", gt=0, allow_inf_nan=False

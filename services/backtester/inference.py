@@ -83,7 +83,7 @@ class Inference:
         self._usable: list[Array] = []
         for symbol in panel.symbols:
             values = inputs[symbol]
-            finite: Array = np.isfinite(values).all(axis=1)
+            finite: Array = np.asarray(np.isfinite(values).all(axis=1))
             # A window that holds a warm-up row or reaches before the first one decides nothing.
             run = np.cumsum(np.concatenate(([0], finite)))
             usable = np.zeros(len(values), bool)

@@ -1,7 +1,7 @@
 """A synthetic market, an untrained network, and backtests of it that are interrupted and resumed.
 
-Used by tests/integration/test_backtest_exact.py (short) and by `make exact` (100,000 bars, SIGKILL). The network is random:
-exactness does not need a good one, and random decisions keep trades open and orders pending at most cuts.
+Used by tests/integration/test_backtest_exact.py (short) and by `make exact` (100,000 bars, SIGKILL). The network is
+random: exactness does not need a good one, and random decisions keep trades open and orders pending at most cuts.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from holdfast.checkpoints import Store, discover_checkpoints, open_store, read_a
 from holdfast.market import Bars, MarketStore
 from holdfast.networks import build_model
 from holdfast.strategy import Strategy, parse_strategy
-from holdfast.strategy.inputs import Normalisation, build_inputs
+from holdfast.strategy.inputs import Normalisation, build_inputs, load_market
 from holdfast.v1 import checkpoint_pb2, operation_pb2
 from holdfast.worker.run import Assignment, RunStopped, StopKind
 
@@ -99,7 +99,7 @@ class World:
 
 
 def make_world(directory: Path, *, bars: int, model: str = "mlp", symbols: int = 1, seed: int = 0) -> World:
-    """Hourly random walks of `bars` traded bars after the warm-up; with several symbols, each misses bars of its own."""
+    """Hourly random walks of `bars` traded bars after the warm-up; each of several symbols misses bars of its own."""
     generator = np.random.default_rng(seed)
     names = [f"SYN{number}" for number in range(symbols)]
     market_dir, store_url = directory / "market", str(directory / "store")
@@ -134,11 +134,7 @@ def _walk(name: str, time: np.ndarray[tuple[int], np.dtype[np.int64]], generator
 
 
 def _write_model(store: Store, market: MarketStore, strategy: Strategy, seed: int) -> str:
-    series = {
-        symbol: {timeframe: market.load(symbol, timeframe) for timeframe in strategy.data.timeframes}
-        for symbol in strategy.data.symbols
-    }
-    inputs = next(iter(build_inputs(strategy, series).values()))
+    inputs = next(iter(build_inputs(strategy, load_market(market, strategy)).values()))
     fitted = Normalisation.fit(inputs.values[inputs.first_valid : inputs.first_valid + 300], inputs.normalise)
     torch.manual_seed(seed)
     network = build_model(strategy.model, len(inputs.names), strategy.output_dim)
@@ -289,7 +285,9 @@ def _run_in_process(
         str(kill_at if kill_at is not None else -1),
     ]
     command = [sys.executable, "-m", "tests.exact.backtest", *arguments]
-    ended = subprocess.run(command, stdout=subprocess.PIPE, check=False)
+    # Without spacing: the run is over before the first save would be due.
+    environment = {**os.environ, "CHECKPOINT_SPACING_SECONDS": "0"}
+    ended = subprocess.run(command, stdout=subprocess.PIPE, check=False, env=environment)
     if ended.returncode == -signal.SIGKILL:
         return None
     assert ended.returncode == 0, f"the run ended with {ended.returncode}"

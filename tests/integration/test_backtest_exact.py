@@ -7,12 +7,26 @@ from pathlib import Path
 
 import pytest
 
+from holdfast.checkpoints import load_checkpoint
+from holdfast.v1 import checkpoint_pb2
 from holdfast.worker.run import StopKind
-from tests.exact.backtest import Backtest, FakeRun, Killed, make_world, result_digests, run_killed, run_uninterrupted
+from tests.exact.backtest import (
+    Backtest,
+    FakeRun,
+    Killed,
+    World,
+    make_world,
+    result_digests,
+    run_killed,
+    run_uninterrupted,
+)
 
 
 @pytest.mark.parametrize(("model", "symbols"), [("mlp", 1), ("lstm", 1), ("gru", 1), ("mlp", 3)])
-def test_ten_interruptions_change_no_byte(tmp_path: Path, model: str, symbols: int) -> None:
+def test_ten_interruptions_change_no_byte(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str, symbols: int
+) -> None:
+    monkeypatch.setenv("CHECKPOINT_SPACING_SECONDS", "0")
     world = make_world(tmp_path, bars=3000, model=model, symbols=symbols)
     whole = run_uninterrupted(world)
     assert whole.trades > 50
@@ -43,6 +57,28 @@ def test_ten_interruptions_change_no_byte(tmp_path: Path, model: str, symbols: i
     assert result.metrics == whole.metrics
     assert result.benchmark_metrics == whole.benchmark_metrics
     assert not result.notes
+
+
+def test_open_trades_and_pending_orders_survive_cuts_a_few_bars_apart(tmp_path: Path) -> None:
+    world = make_world(tmp_path, bars=600)
+    backtest = Backtest(world, "cut", every=1)
+    opened = pending = 0
+    for _ in range(30):
+        run, _ = backtest.run(lambda run: StopKind.CANCEL if run.looks > 20 else None, checkpoint=backtest.newest())
+        summary = summary_of(world, run.saved[-1])
+        opened += summary["open_positions"]
+        pending += summary["pending_orders"]
+    assert opened > 2
+    assert pending > 2
+    _, result = backtest.run(checkpoint=backtest.newest())
+    assert result is not None
+    assert result_digests(world, result) == result_digests(world, run_uninterrupted(world))
+
+
+def summary_of(world: World, checkpoint: checkpoint_pb2.Checkpoint) -> dict[str, int]:
+    reference = checkpoint_pb2.CheckpointRef(checkpoint_id=checkpoint.checkpoint_id)
+    found: dict[str, int] = load_checkpoint(world.store, reference, operation_id="cut").state["summary"]
+    return found
 
 
 def test_a_killed_process_resumes_exactly(tmp_path: Path) -> None:

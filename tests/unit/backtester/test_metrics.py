@@ -85,7 +85,7 @@ def test_trades_and_costs() -> None:
     assert found["win_rate"] == 0.5
     assert found["profit_factor"] == 4.0
     assert found["average_trade"] == pytest.approx(0.075)
-    assert (found["average_win"], found["average_loss"]) == (pytest.approx(0.2), -0.1)
+    assert [found["average_win"], found["average_loss"]] == pytest.approx([0.2, -0.1])
     assert (found["best_trade"], found["worst_trade"]) == (0.3, -0.1)
     assert found["average_bars_held"] == 1.0
     assert found["exposure"] == 0.5
