@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -32,7 +33,7 @@ def training_text(*, epochs: int, seed: int = 7, **overrides: Any) -> str:
     return yaml.safe_dump(document)
 
 
-def long_backtest_text(*, bars: int = 100_000) -> str:
+def long_backtest_text(*, bars: int = 100_000, hidden_sizes: Sequence[int] = (32, 16)) -> str:
     """A strategy on the synthetic hourly bars: two epochs of training, and nearly all bars as its test span."""
     document = yaml.safe_load(EXAMPLE.read_text())
     document["name"] = "long_hourly"
@@ -45,6 +46,7 @@ def long_backtest_text(*, bars: int = 100_000) -> str:
     }
     document["decisions"].update(allow_short=True, confidence_threshold=0.34)
     document["training"].update(epochs=2, early_stopping=None)
+    document["model"]["hidden_sizes"] = list(hidden_sizes)
     return yaml.safe_dump(document)
 
 
