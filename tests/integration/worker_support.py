@@ -88,6 +88,7 @@ class Stream:
 
     async def _read(self) -> None:
         try:
+            await self.acknowledge()  # the first word, by which the worker learns the epoch
             async for response in self._call:
                 message = response.message
                 self.received.append(message)

@@ -92,6 +92,7 @@ class RunHandle:
 
     async def live(self) -> None:
         """The whole life. Ends only when the end is in the outbox."""
+        structlog.contextvars.unbind_contextvars("method")  # the call that brought it is over
         structlog.contextvars.bind_contextvars(operation=self.ref.operation_id, attempt=self.ref.attempt)
         try:
             finished = await self._run()

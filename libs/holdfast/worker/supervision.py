@@ -22,6 +22,8 @@ from holdfast.worker.slots import Slots
 
 log = structlog.get_logger()
 
+_INTRODUCTION_SECONDS = 2.0
+
 
 class Session:
     """One stream."""
@@ -32,12 +34,15 @@ class Session:
         self.wake = asyncio.Event()
         self.ended = False
         self.error: HoldfastError | None = None
+        # Its coordinator has named an epoch that is not stale.
+        self.introduced = asyncio.Event()
 
     def end(self, error: HoldfastError | None = None) -> None:
         """Makes the stream's writer return, or raise."""
         if not self.ended:
             self.ended, self.error = True, error
             self.wake.set()
+            self.introduced.set()
 
 
 class Supervision:
@@ -64,17 +69,15 @@ class Supervision:
         Raises LostRace (STALE_ATTEMPT) when its coordinator is a stale one, or when a newer stream took over.
         """
         session = Session()
-        if self._session is not None:
-            self._session.end(LostRace("A newer Supervise stream took over.", reason="STREAM_REPLACED"))
-        self._session = session
-        self.lost.clear()
-        self.connected.set()
         # A cancelled call does not promise to close this generator soon; its done callback does.
         on_done(lambda: self._close(session))
-        log.info("Supervise stream opened")
         reader = asyncio.create_task(self._read(session, incoming), name="supervise reader")
         try:
-            yield self._hello()
+            if self._session is not None:
+                await self._introduction(session)
+            if not session.ended:
+                self._take_over(session)
+                yield self._hello()
             async for message in self._write(session):
                 yield message
         finally:
@@ -89,6 +92,22 @@ class Supervision:
         """Ends the current stream in order."""
         if self._session is not None:
             self._session.end()
+
+    async def _introduction(self, session: Session) -> None:
+        """Waits for the first word on a stream that would replace another one: a stale coordinator's must not."""
+        try:
+            async with asyncio.timeout(_INTRODUCTION_SECONDS):
+                await session.introduced.wait()
+        except TimeoutError:
+            log.warning("Supervise stream's coordinator says nothing; taking it")
+
+    def _take_over(self, session: Session) -> None:
+        if self._session is not None:
+            self._session.end(LostRace("A newer Supervise stream took over.", reason="STREAM_REPLACED"))
+        self._session = session
+        self.lost.clear()
+        self.connected.set()
+        log.info("Supervise stream opened")
 
     def _close(self, session: Session) -> None:
         session.end()
@@ -127,6 +146,7 @@ class Supervision:
         try:
             async for message in incoming:
                 self._fence.admit(message.coordinator_epoch)
+                session.introduced.set()
                 self._obey(message)
         except HoldfastError as error:
             log.warning("Supervise stream refused", error=error.message)

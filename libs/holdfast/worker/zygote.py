@@ -118,6 +118,12 @@ def _kill_group(pid: int) -> None:
         return  # it died before it had a group of its own, or nobody is left in it
 
 
+def _foreign_threads() -> list[str]:
+    """Names of threads that libraries started on import. A fork copies none of them, nor a lock that one may hold."""
+    tasks = Path("/proc/self/task")
+    return sorted((task / "comm").read_text().strip() for task in tasks.iterdir() if int(task.name) != os.getpid())
+
+
 def _fingerprint() -> dict[str, str]:
     """The fingerprint of what is loaded here, asked for in a fork: naming a GPU starts CUDA, which no fork survives."""
     reader, writer = os.pipe()
@@ -163,8 +169,7 @@ def main(arguments: list[str]) -> int:
         return 1
     gc.collect()
     gc.freeze()  # what is loaded now is never freed: the collector must not touch (and so copy) its pages in every run
-    threads = len(list(Path("/proc/self/task").iterdir()))
-    zygote.say(ready=True, threads=threads, fingerprint=known)
+    zygote.say(ready=True, threads=_foreign_threads(), fingerprint=known)
     zygote.serve()
     return 0
 

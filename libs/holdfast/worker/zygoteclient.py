@@ -19,6 +19,14 @@ from holdfast.worker.executor import Exit
 
 log = structlog.get_logger()
 
+# Libraries that start threads when they are imported (OpenBLAS, the jemalloc of polars and of Arrow) are asked not to:
+# a process with threads is a bad one to fork.
+_QUIET = {
+    "OPENBLAS_NUM_THREADS": "1",
+    "_RJEM_MALLOC_CONF": "background_thread:false",
+    "JE_ARROW_MALLOC_CONF": "background_thread:false",
+}
+
 
 class ZygoteGone(Exception):
     """The fork server has ended."""
@@ -51,8 +59,7 @@ class ZygoteClient:
         ours, theirs = socket.socketpair()
         command = [sys.executable, "-m", "holdfast.worker.zygote", f"--control={theirs.fileno()}"]
         command += [f"--parent={os.getpid()}", *(f"--preload={name}" for name in preload)]
-        # OpenBLAS starts its threads when NumPy is imported; a process with threads must not fork.
-        environment = {"OPENBLAS_NUM_THREADS": "1", **os.environ}
+        environment = {**_QUIET, **os.environ}
         with theirs:
             process = subprocess.Popen(
                 command,
@@ -135,8 +142,9 @@ class ZygoteClient:
 
     def _take(self, line: dict[str, Any]) -> None:
         if "ready" in line:
-            if line["threads"] > 1:
-                log.warning("Fork server has threads before its first fork", threads=line["threads"])
+            if line["threads"]:
+                # Known and harmless: polars' cleaner, which sleeps. Anything else deserves a look.
+                log.info("Libraries started threads in the fork server", threads=line["threads"])
             _resolve(self._ready, line["fingerprint"])
         elif "failed" in line:
             self._failed = line["failed"]
