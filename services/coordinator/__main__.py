@@ -1,0 +1,22 @@
+"""`python -m coordinator`: settings in, exit code out."""
+
+from __future__ import annotations
+
+import sys
+
+from coordinator import process
+from holdfast.service import Signals, configure_logging, run_process
+from holdfast.settings import load_settings
+
+
+async def main() -> int:
+    """Serves until SIGTERM or SIGINT."""
+    settings = load_settings()
+    configure_logging("coordinator", level=settings.log_level)
+    async with Signals() as signals:
+        await process.run(settings, signals.stop)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_process(main))

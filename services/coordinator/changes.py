@@ -1,0 +1,28 @@
+"""Tells others what has just been committed. Owns the list of listeners; stores nothing.
+
+One coordinator writes everything, so what it commits itself is all there is to tell: no LISTEN, no polling.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from coordinator.records import Event, Operation
+
+Listener = Callable[[Operation, Event], None]
+
+
+class Changes:
+    """A listener is called on the event loop right after the commit; it must not block and must not raise."""
+
+    def __init__(self) -> None:
+        self._listeners: list[Listener] = []
+
+    def listen(self, listener: Listener) -> None:
+        """Adds a listener for the life of the process."""
+        self._listeners.append(listener)
+
+    def tell(self, operation: Operation, event: Event) -> None:
+        """The row and the event that one statement has committed."""
+        for listener in self._listeners:
+            listener(operation, event)

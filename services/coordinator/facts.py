@@ -1,0 +1,161 @@
+"""Makes what a worker reports durable: checkpoints, ends, notices. Owns the decision whether a report still counts.
+
+Every method returns once PostgreSQL has it, or once it is known to be stale; only then may it be acknowledged.
+"""
+
+from __future__ import annotations
+
+import structlog
+
+from coordinator.checkpoints import Checkpoints
+from coordinator.lifecycle import ENDED, Cause, Status, sources
+from coordinator.progress import ProgressBoard
+from coordinator.records import Operation, plain, serialized
+from coordinator.registry import Registry
+from coordinator.store import ORPHANED, Store, result_of
+from holdfast.errors import InternalError, LostRace
+from holdfast.v1 import checkpoint_pb2, operation_pb2, worker_pb2
+
+log = structlog.get_logger()
+
+# What the automatic resume may follow. A run that raised an expected error (bad data) would raise it again.
+CRASHES = frozenset({ORPHANED, "RUN_DIED", "RUN_RAISED", "SHUTDOWN"})
+
+_ENDS = {
+    worker_pb2.RUN_OUTCOME_COMPLETED: Status.COMPLETED,
+    worker_pb2.RUN_OUTCOME_FAILED: Status.FAILED,
+    worker_pb2.RUN_OUTCOME_CANCELLED: Status.CANCELLED,
+}
+
+
+class Facts:
+    """With a patient store an outage of PostgreSQL delays a fact, and never loses one.
+
+    Methods return False when the report is stale: its run has to stop, and nothing was written.
+    """
+
+    def __init__(
+        self, store: Store, checkpoints: Checkpoints, registry: Registry, board: ProgressBoard, automatic_delay: float
+    ) -> None:
+        self._store = store
+        self._checkpoints = checkpoints
+        self._registry = registry
+        self._board = board
+        self._automatic_delay = automatic_delay
+
+    async def checkpoint_saved(self, run: worker_pb2.RunRef, checkpoint: checkpoint_pb2.Checkpoint) -> bool:
+        """The operation's pointer now leads to it. A repeat is accepted and changes nothing."""
+        try:
+            if await self._checkpoints.save(run.operation_id, run.attempt, checkpoint) is not None:
+                return True
+        except (LostRace, InternalError) as error:
+            # Its ids contradict the catalogue: no retry would help, and the run itself is healthy.
+            log.error("Checkpoint refused", operation=run.operation_id, attempt=run.attempt, error=error.message)
+            return True
+        operation = await self._store.find(run.operation_id)
+        if operation is None or operation.attempt != run.attempt:
+            return False
+        if operation.status is Status.FAILED and operation.failure_reason == ORPHANED:
+            # Declared dead too early; its worker will be heard. Nothing it saved may be lost until then.
+            await self._save_last(run, checkpoint)
+        return operation.status is not Status.CANCELLED
+
+    async def notice(self, run: worker_pb2.RunRef, notice: worker_pb2.RunNotice, fact: str) -> bool:
+        """An event of its own; told once, however often it is sent."""
+        told = await self._store.record_event(
+            run.operation_id, notice.type, notice.message, dict(notice.details), attempt=run.attempt, fact=fact
+        )
+        if told is not None:
+            return True
+        operation = await self._store.find(run.operation_id)
+        return operation is not None and operation.attempt == run.attempt
+
+    async def finished(self, worker_id: str, report: worker_pb2.RunFinished) -> bool:
+        """The end of a run, with its last checkpoint and progress. Whoever comes second changes nothing."""
+        run = report.run
+        known = {"operation": run.operation_id, "attempt": run.attempt, "worker": worker_id}
+        target = _ENDS.get(report.outcome)
+        if target is None or (target is Status.COMPLETED and result_of(report) is None):
+            log.error("Report of a run's end makes no sense", outcome=report.outcome, **known)
+            target = Status.FAILED
+        if report.HasField("checkpoint") and target is not Status.COMPLETED:
+            await self._save_last(run, report.checkpoint)
+        progress = self._board.take(run.operation_id, run.attempt)
+        if report.HasField("progress"):
+            progress = serialized(report.progress)
+        ended = await self._end(worker_id, report, target, progress)
+        worker = self._registry.find(worker_id)
+        if worker is not None:
+            self._registry.release(worker, run.operation_id, run.attempt)
+        if ended is None:
+            return await self._came_late(report, known)
+        log.info("Run finished", status=ended.status.value, reason=ended.failure_reason, **known)
+        if ended.status is Status.COMPLETED:
+            await self._checkpoints.drop_all_of(ended.id)
+        return True
+
+    async def _end(
+        self, worker_id: str, report: worker_pb2.RunFinished, target: Status, progress: bytes | None
+    ) -> Operation | None:
+        failure = _failure(report, target)
+        message = failure.message if failure is not None else "The run has finished"
+        crashed = failure is not None and failure.reason in CRASHES
+        details = {"worker_id": worker_id}
+        if failure is not None:
+            details["reason"] = plain(failure.reason)
+            if failure.signal:
+                details["signal"] = str(failure.signal)
+            if failure.exit_code:
+                details["exit_code"] = str(failure.exit_code)
+        # The second holds when the operation was declared an orphan too early: the worker was there all along.
+        for cause in (Cause.FINISH, Cause.FINISH_LATE):
+            ended = await self._store.end(
+                report.run.operation_id,
+                report.run.attempt,
+                cause,
+                target,
+                target.value,
+                message,
+                failure=failure,
+                result=result_of(report) if target is Status.COMPLETED else None,
+                progress=progress,
+                details=details,
+                automatic_delay=self._automatic_delay if crashed else None,
+            )
+            if ended is not None:
+                return ended
+        return None
+
+    async def _save_last(self, run: worker_pb2.RunRef, checkpoint: checkpoint_pb2.Checkpoint) -> None:
+        # FAILED as well: an operation that was declared an orphan gets its last checkpoint with its late end.
+        try:
+            await self._checkpoints.save(
+                run.operation_id,
+                run.attempt,
+                checkpoint,
+                only=[*sources(Cause.FINISH), *sources(Cause.FINISH_LATE)],
+            )
+        except (LostRace, InternalError) as error:
+            log.error("Checkpoint refused", operation=run.operation_id, attempt=run.attempt, error=error.message)
+
+    async def _came_late(self, report: worker_pb2.RunFinished, known: dict[str, object]) -> bool:
+        operation = await self._store.find(report.run.operation_id)
+        if operation is not None and operation.attempt == report.run.attempt and operation.status in ENDED:
+            same = operation.status is _ENDS.get(report.outcome)
+            # The same end again is a repeat; another end lost a race (a cancel of a vanished worker, say).
+            log.info("Run's end known already", status=operation.status.value, repeated=same, **known)
+            return True
+        log.warning("Run's end refused as stale", **known)
+        return False
+
+
+def _failure(report: worker_pb2.RunFinished, target: Status) -> operation_pb2.Failure | None:
+    if target is Status.COMPLETED:
+        return None
+    failure = operation_pb2.Failure()
+    failure.CopyFrom(report.failure)
+    if not failure.reason:
+        failure.reason = "CANCELLED" if target is Status.CANCELLED else "RUN_DIED"
+    if not failure.message:
+        failure.message = "Cancelled" if target is Status.CANCELLED else "The run ended without saying why"
+    return failure

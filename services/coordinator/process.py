@@ -1,0 +1,232 @@
+"""Puts the coordinator together, runs it, and takes it down. Owns the order of both; knows no rule of any room."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from coordinator import automatic
+from coordinator.automatic import AutomaticResume
+from coordinator.cancel import Canceller
+from coordinator.changes import Changes
+from coordinator.checkpoints import Checkpoints
+from coordinator.database import Database, masked
+from coordinator.dispatcher import Dispatcher
+from coordinator.facts import Facts
+from coordinator.leadership import Leadership
+from coordinator.migrations import migrate
+from coordinator.orphans import OrphanDetector
+from coordinator.progress import ProgressBoard
+from coordinator.reconciliation import Reconciliation
+from coordinator.registration import Registration
+from coordinator.registry import Registry
+from coordinator.resume import Resuming
+from coordinator.rpc import checkpoint_service, coordinator_service, research_service
+from coordinator.starting import Starting
+from coordinator.store import Store
+from coordinator.supervision import Supervision
+from coordinator.sweep import Sweep
+from coordinator.tasks import Tasks
+from coordinator.watch import Watch
+from holdfast import __version__
+from holdfast.checkpoints import open_store
+from holdfast.errors import NotPossible
+from holdfast.service import Server, Service, create_server
+from holdfast.settings import DEFAULT_COORDINATOR, Settings
+from holdfast.v1 import checkpoint_service_pb2_grpc, coordinator_service_pb2_grpc, research_service_pb2_grpc
+
+log = structlog.get_logger()
+
+STOP_GRACE = 5.0  # seconds for calls that are being answered
+
+
+@dataclass(slots=True)
+class Rooms:
+    """What `run` and the tests need of a coordinator that is up."""
+
+    server: Server
+    store: Store
+    registry: Registry
+    detector: OrphanDetector
+    watch: Watch
+    board: ProgressBoard
+    dispatcher: Dispatcher
+    supervision: Supervision
+    servicer: coordinator_service.CoordinatorServicer
+    sweep: Sweep
+    epoch: int
+
+
+async def run(settings: Settings, stop: asyncio.Event, ready: asyncio.Future[Rooms] | None = None) -> None:
+    """A coordinator, until `stop` is set. Raises HoldfastError for what an operator can mend.
+
+    `ready` gets the rooms once calls are answered.
+    """
+    if not settings.database_url:
+        raise NotPossible(
+            "HOLDFAST_DATABASE_URL is not set. Name a PostgreSQL server (14 or newer), such as "
+            "postgresql://user@host/holdfast, or let `holdfast up` start the embedded one.",
+            reason="NO_DATABASE",
+        )
+    database = await Database.connect(settings.database_url)
+    leadership = Leadership(database, settings.listen or DEFAULT_COORDINATOR)
+    try:
+        await migrate(database)
+        epoch = await leadership.take()
+        await _serve(settings, database, leadership, epoch, stop, ready)
+    finally:
+        await leadership.release()
+        await database.close()
+
+
+async def _serve(
+    settings: Settings,
+    database: Database,
+    leadership: Leadership,
+    epoch: int,
+    stop: asyncio.Event,
+    ready: asyncio.Future[Rooms] | None,
+) -> None:
+    async with asyncio.TaskGroup() as group:
+        tasks = Tasks(group)
+        rooms, background, reconciliation = _build(settings, database, leadership, epoch, tasks)
+        waiting = await reconciliation.restart(settings.research_restart_policy)
+        counts = await rooms.store.count_by_status()
+        log.info("Resuming coordinator", epoch=epoch, waiting_for_workers=len(waiting), operations=counts)
+        await rooms.server.start()
+        log.info(
+            "Coordinator ready",
+            address=rooms.server.address,
+            version=__version__,
+            database=masked(settings.database_url),
+            store=settings.store,
+        )
+        running = [tasks.start(name, work()) for name, work in background.items()]
+        try:
+            if ready is not None:
+                ready.set_result(rooms)
+            await stop.wait()
+            await _drain(rooms)
+        finally:
+            await rooms.server.stop(0)
+            for task in running:
+                task.cancel()
+
+
+async def _drain(rooms: Rooms) -> None:
+    """Begins nothing new, lets what is under way be answered, keeps the newest progress, and sends the workers away."""
+    log.info("Coordinator draining")
+    rooms.servicer.draining = True
+    await rooms.server.set_serving(False)
+    await rooms.dispatcher.stop()
+    rooms.watch.close()
+    await rooms.supervision.close()
+    await rooms.server.stop(STOP_GRACE)
+    try:
+        await asyncio.wait_for(rooms.board.flush(), STOP_GRACE)
+    except TimeoutError:
+        log.warning("Last progress not saved: the database is away")
+    log.info("Coordinator stopped")
+
+
+def _build(
+    settings: Settings, database: Database, leadership: Leadership, epoch: int, tasks: Tasks
+) -> tuple[Rooms, dict[str, Callable[[], Coroutine[Any, Any, None]]], Reconciliation]:
+    """All rooms, the background work by name, and the rules for the start."""
+    artifacts = open_store(settings.store)
+    store = Store(database, Changes())
+    patient = store.patient()
+    checkpoints = Checkpoints(store, artifacts)
+    registry = Registry()
+    watch = Watch(store)
+    board = ProgressBoard(store, watch.publish_progress, lambda operation_id, attempt: registry.refuse_stale())
+    watch.board = board
+    detector = OrphanDetector(
+        store,
+        registry,
+        checkpoints,
+        board,
+        timeout=settings.orphan_timeout_seconds,
+        interval=settings.orphan_check_interval_seconds,
+        automatic_delay=automatic.FIRST_DELAY,
+    )
+    # A worker's stream waits for a lost database; a worker's registration is told to come again.
+    reconciliation, patient_reconciliation = Reconciliation(store, detector), Reconciliation(patient, detector)
+    facts = Facts(store, checkpoints, registry, board, automatic.FIRST_DELAY)
+    patient_facts = Facts(patient, checkpoints.patient(), registry, board, automatic.FIRST_DELAY)
+    supervision = Supervision(
+        registry,
+        patient_reconciliation,
+        patient_facts,
+        board,
+        tasks,
+        epoch=epoch,
+        heartbeat_interval=settings.heartbeat_interval_seconds,
+        give_up_after=settings.orphan_timeout_seconds,
+    )
+    registration = Registration(
+        registry,
+        reconciliation,
+        facts,
+        supervision,
+        epoch=epoch,
+        heartbeat_interval=settings.heartbeat_interval_seconds,
+    )
+    dispatcher = Dispatcher(store, checkpoints, registry, supervision, tasks)
+    dispatcher.suspect_epoch = leadership.suspect
+    resuming = Resuming(store, checkpoints, settings.market_dir)
+    sweep = Sweep(
+        store,
+        checkpoints,
+        max_age_days=settings.checkpoint_max_age_days,
+        interval=settings.checkpoint_cleanup_interval_hours * 3600,
+    )
+    servicer = coordinator_service.CoordinatorServicer(
+        store=store,
+        board=board,
+        starting=Starting(store, settings.market_dir),
+        watch=watch,
+        canceller=Canceller(store, registry, supervision, tasks),
+        resuming=resuming,
+        registration=registration,
+        registry=registry,
+        supervision=supervision,
+        detector=detector,
+        epoch=epoch,
+        store_url=settings.store,
+    )
+    server = create_server(
+        settings.listen or DEFAULT_COORDINATOR,
+        [
+            Service(
+                coordinator_service_pb2_grpc.add_CoordinatorServiceServicer_to_server,
+                servicer,
+                coordinator_service.NAME,
+            ),
+            Service(
+                checkpoint_service_pb2_grpc.add_CheckpointServiceServicer_to_server,
+                checkpoint_service.CheckpointServicer(store, checkpoints, sweep),
+                checkpoint_service.NAME,
+            ),
+            Service(
+                research_service_pb2_grpc.add_ResearchServiceServicer_to_server,
+                research_service.ResearchServicer(),
+                research_service.NAME,
+            ),
+        ],
+    )
+    rooms = Rooms(server, store, registry, detector, watch, board, dispatcher, supervision, servicer, sweep, epoch)
+    background = {
+        "leadership": leadership.keep,
+        "progress": board.run,
+        "dispatcher": dispatcher.run,
+        "orphan detector": detector.run,
+        "checkpoint deletion": checkpoints.patient().run,
+        "checkpoint sweep": sweep.run,
+        "automatic resume": AutomaticResume(store, resuming).run,
+    }
+    return rooms, background, reconciliation

@@ -1,0 +1,110 @@
+"""Lets a worker in: persists what it brings, stops what is stale, buries what it no longer runs, and dials back.
+
+Owns the order of these steps; one registration of a worker at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+
+import structlog
+
+from coordinator.facts import Facts
+from coordinator.reconciliation import Reconciliation, Verdict
+from coordinator.registry import Registry
+from coordinator.supervision import Supervision
+from holdfast.errors import Unavailable
+from holdfast.v1 import coordinator_service_pb2, worker_pb2
+
+log = structlog.get_logger()
+
+# A process that still beats after this is alive, whoever else uses its name.
+PROOF_OF_LIFE = 2  # heartbeats
+LOOK = 0.05  # seconds
+
+
+class Registration:
+    """`register` answers RegisterWorker."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        reconciliation: Reconciliation,
+        facts: Facts,
+        supervision: Supervision,
+        *,
+        epoch: int,
+        heartbeat_interval: float,
+    ) -> None:
+        self._registry = registry
+        self._reconciliation = reconciliation
+        self._facts = facts
+        self._supervision = supervision
+        self._epoch = epoch
+        self._heartbeat_interval = heartbeat_interval
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def register(
+        self, request: coordinator_service_pb2.RegisterWorkerRequest
+    ) -> coordinator_service_pb2.RegisterWorkerResponse:
+        """Raises Unavailable when the database is away, or another living process has the same id."""
+        async with self._locks[request.worker_id]:
+            await self._refuse_twin(request)
+            acknowledged = []
+            for report in request.finished_runs:
+                if not await self._facts.finished(request.worker_id, report):
+                    self._registry.refuse_stale()
+                acknowledged.append(report.run)
+            keep, stop = await self._judge(request)
+            claimed = {(run.operation_id, run.attempt) for run in (*keep, *acknowledged)}
+            await self._reconciliation.bury(request.worker_id, request.incarnation, claimed)
+            worker = self._registry.register(request, keep)
+            self._supervision.start(worker)
+            log.info(
+                "Worker registered",
+                worker=worker.id,
+                incarnation=worker.incarnation,
+                address=worker.address,
+                runs=len(keep),
+                stopped=len(stop),
+                finished=len(acknowledged),
+            )
+            return coordinator_service_pb2.RegisterWorkerResponse(
+                coordinator_epoch=self._epoch, stop_runs=stop, acknowledged_runs=acknowledged
+            )
+
+    async def _judge(
+        self, request: coordinator_service_pb2.RegisterWorkerRequest
+    ) -> tuple[list[worker_pb2.RunRef], list[worker_pb2.RunRef]]:
+        keep, stop = [], []
+        for state in request.current_runs:
+            verdict = await self._reconciliation.judge(request.worker_id, request.incarnation, state.run)
+            if verdict is Verdict.STOP:
+                self._registry.refuse_stale()
+                stop.append(state.run)
+            else:
+                keep.append(state.run)
+                if state.HasField("checkpoint"):
+                    # Its own report may still be on the way; an orphan rule must not be blind until then.
+                    await self._facts.checkpoint_saved(state.run, state.checkpoint)
+        return keep, stop
+
+    async def _refuse_twin(self, request: coordinator_service_pb2.RegisterWorkerRequest) -> None:
+        """A new incarnation proves the old process dead, unless that one goes on beating: then two share a name."""
+        before = self._registry.find(request.worker_id)
+        if before is None or before.incarnation == request.incarnation or not before.connected:
+            return
+        heard = before.last_heartbeat_time
+        for _ in range(max(1, round(PROOF_OF_LIFE * self._heartbeat_interval / LOOK))):
+            if not self._registry.is_connected(before):
+                return
+            if before.last_heartbeat_time != heard:
+                self._registry.refuse_stale()
+                raise Unavailable(
+                    f"Another living worker at {before.address} is called {before.id}. "
+                    "Give this one another name with HOLDFAST_WORKER_ID.",
+                    reason="WORKER_ID_IN_USE",
+                    metadata={"worker_id": before.id},
+                )
+            await asyncio.sleep(LOOK)

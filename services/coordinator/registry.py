@@ -1,0 +1,253 @@
+"""Which workers there are, what each runs, and who has a free slot. In memory only; never touches gRPC or PostgreSQL.
+
+It is filled by registrations, by heartbeats and by the dispatcher, and forgotten at a restart: workers register again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from coordinator.records import timestamp
+from holdfast.v1 import coordinator_service_pb2, worker_pb2
+
+# What each kind of worker runs.
+RUNS = {
+    worker_pb2.WORKER_KIND_TRAINER: "TRAINING",
+    worker_pb2.WORKER_KIND_BACKTESTER: "BACKTEST",
+}
+# A worker that is gone for so long is no longer listed.
+FORGET_AFTER = 3600.0  # seconds
+# A run that its worker has not listed in so many heartbeats holds no slot any more.
+MISSED_HEARTBEATS = 2
+
+
+@dataclass(slots=True)
+class Slot:
+    """One run on a worker. `confirmed` once the worker itself has named it; `misses` counts heartbeats without it."""
+
+    attempt: int
+    confirmed: bool = False
+    misses: int = 0
+
+
+@dataclass(slots=True)
+class Worker:
+    """One worker process, as far as is known."""
+
+    id: str
+    incarnation: str
+    kind: worker_pb2.WorkerKind
+    address: str
+    slots: int
+    capabilities: frozenset[str]
+    fingerprint: dict[str, str]
+    version: str
+    register_time: datetime
+    connected: bool = False
+    # The worker says so itself; `ordered_to_drain`: a user has said so here.
+    draining: bool = False
+    ordered_to_drain: bool = False
+    last_heartbeat_time: datetime | None = None
+    last_seen: float = 0.0
+    rest_until: float = 0.0
+    runs: dict[str, Slot] = field(default_factory=dict)
+
+    @property
+    def operation_kind(self) -> str:
+        """The kind of operation it runs."""
+        return RUNS[self.kind]
+
+    @property
+    def free_slots(self) -> int:
+        """How many more runs it takes now."""
+        if not self.connected or self.draining or self.ordered_to_drain:
+            return 0
+        return max(0, self.slots - len(self.runs))
+
+    def to_message(self) -> worker_pb2.Worker:
+        """The resource."""
+        if not self.connected:
+            status = worker_pb2.WORKER_STATUS_DISCONNECTED
+        elif self.draining or self.ordered_to_drain:
+            status = worker_pb2.WORKER_STATUS_DRAINING
+        else:
+            status = worker_pb2.WORKER_STATUS_CONNECTED
+        return worker_pb2.Worker(
+            worker_id=self.id,
+            incarnation=self.incarnation,
+            kind=self.kind,
+            status=status,
+            address=self.address,
+            slots=self.slots,
+            runs=[
+                worker_pb2.RunRef(operation_id=operation_id, attempt=slot.attempt)
+                for operation_id, slot in sorted(self.runs.items())
+            ],
+            capabilities=sorted(self.capabilities),
+            register_time=timestamp(self.register_time),
+            last_heartbeat_time=timestamp(self.last_heartbeat_time),
+            fingerprint=self.fingerprint,
+            version=self.version,
+        )
+
+
+class Registry:
+    """All workers. `on_free` is called when a slot may have become free, `on_lost` with the runs of a lost worker."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._workers: dict[str, Worker] = {}
+        self.on_free: list[Callable[[], None]] = []
+        self.on_lost: list[Callable[[Worker], None]] = []
+        self.stale_messages = 0
+
+    def find(self, worker_id: str) -> Worker | None:
+        """The worker, connected or not."""
+        return self._workers.get(worker_id)
+
+    def all(self) -> list[Worker]:
+        """Every worker known, by id; those gone for an hour are forgotten here."""
+        now = self._clock()
+        for worker in list(self._workers.values()):
+            if not worker.connected and now - worker.last_seen > FORGET_AFTER:
+                del self._workers[worker.id]
+        return sorted(self._workers.values(), key=lambda worker: worker.id)
+
+    def register(
+        self, request: coordinator_service_pb2.RegisterWorkerRequest, runs: Iterable[worker_pb2.RunRef]
+    ) -> Worker:
+        """A worker as it introduces itself, with the runs it may keep. Not connected before its stream is open."""
+        before = self._workers.get(request.worker_id)
+        same = before is not None and before.incarnation == request.incarnation
+        worker = Worker(
+            id=request.worker_id,
+            incarnation=request.incarnation,
+            kind=request.kind,
+            address=request.address,
+            slots=request.slots,
+            capabilities=frozenset(request.capabilities),
+            fingerprint=dict(request.fingerprint),
+            version=request.version,
+            register_time=datetime.now(UTC),
+            draining=request.draining,
+            # A drain that a user ordered is for this process; its successor starts fresh.
+            ordered_to_drain=same and before is not None and before.ordered_to_drain,
+            last_seen=self._clock(),
+            runs={run.operation_id: Slot(run.attempt, confirmed=True) for run in runs},
+        )
+        self._workers[worker.id] = worker
+        return worker
+
+    def connect(self, worker: Worker) -> None:
+        """Its stream is open and its first message has come."""
+        worker.connected = True
+        worker.last_seen = self._clock()
+        self._tell_free()
+
+    def disconnect(self, worker: Worker) -> None:
+        """Its stream is gone: whatever it ran becomes a suspect. Its slots count as empty until it is back."""
+        was = worker.connected
+        worker.connected = False
+        worker.last_seen = self._clock()
+        if was:
+            for tell in self.on_lost:
+                tell(worker)
+
+    def is_current(self, worker: Worker) -> bool:
+        """False when the worker has registered again since."""
+        return self._workers.get(worker.id) is worker
+
+    def is_connected(self, worker: Worker) -> bool:
+        """Whether this very registration still has its stream."""
+        return worker.connected and self.is_current(worker)
+
+    def claims(self, operation_id: str, attempt: int) -> bool:
+        """Whether a connected worker holds this run."""
+        return any(
+            worker.connected and operation_id in worker.runs and worker.runs[operation_id].attempt == attempt
+            for worker in self._workers.values()
+        )
+
+    def holder(self, operation_id: str, attempt: int) -> Worker | None:
+        """The connected worker that holds this run."""
+        for worker in self._workers.values():
+            slot = worker.runs.get(operation_id)
+            if worker.connected and slot is not None and slot.attempt == attempt:
+                return worker
+        return None
+
+    def heartbeat(self, worker: Worker, heartbeat: worker_pb2.Heartbeat) -> list[worker_pb2.RunRef]:
+        """Notes what the worker runs; returns the runs it names that it was not known to have."""
+        worker.last_seen = self._clock()
+        # Our clock: the sender's may be wrong.
+        worker.last_heartbeat_time = datetime.now(UTC)
+        named = {run.operation_id: run.attempt for run in heartbeat.runs}
+        freed = worker.draining and not heartbeat.draining
+        worker.draining = heartbeat.draining
+        for operation_id, slot in list(worker.runs.items()):
+            if named.get(operation_id) == slot.attempt:
+                slot.confirmed, slot.misses = True, 0
+                continue
+            slot.misses += slot.confirmed
+            if slot.misses >= MISSED_HEARTBEATS:
+                del worker.runs[operation_id]
+                freed = True
+        if freed:
+            self._tell_free()
+        return [
+            run
+            for run in heartbeat.runs
+            if run.operation_id not in worker.runs or worker.runs[run.operation_id].attempt != run.attempt
+        ]
+
+    def assign(self, worker: Worker, operation_id: str, attempt: int) -> None:
+        """Takes a slot; before the worker has confirmed it, heartbeats without the run mean nothing."""
+        worker.runs[operation_id] = Slot(attempt)
+
+    def confirm(self, worker: Worker, operation_id: str, attempt: int) -> None:
+        """The worker has accepted the run, or is known to have it."""
+        slot = worker.runs.get(operation_id)
+        if slot is None or slot.attempt != attempt:
+            worker.runs[operation_id] = Slot(attempt, confirmed=True)
+        else:
+            slot.confirmed = True
+
+    def release(self, worker: Worker, operation_id: str, attempt: int) -> None:
+        """Frees the slot of a run that has ended or was never taken."""
+        slot = worker.runs.get(operation_id)
+        if slot is not None and slot.attempt <= attempt:
+            del worker.runs[operation_id]
+            self._tell_free()
+
+    def rest(self, worker: Worker, seconds: float) -> None:
+        """No new run for a while: the last one could not be delivered."""
+        worker.rest_until = self._clock() + seconds
+
+    def free_workers(self) -> list[Worker]:
+        """Workers that can take a run now; the emptiest first, so that load spreads."""
+        now = self._clock()
+        free = [worker for worker in self._workers.values() if worker.free_slots > 0 and worker.rest_until <= now]
+        return sorted(free, key=lambda worker: (len(worker.runs) / worker.slots, worker.id))
+
+    def next_rest_end(self) -> float | None:
+        """Seconds until the first resting worker with a free slot may be asked again."""
+        now = self._clock()
+        ends = [w.rest_until - now for w in self._workers.values() if w.free_slots > 0 and w.rest_until > now]
+        return min(ends, default=None)
+
+    def refuse_stale(self) -> None:
+        """Counts a message that was refused because its attempt, incarnation or epoch was stale."""
+        self.stale_messages += 1
+
+    def _tell_free(self) -> None:
+        for tell in self.on_free:
+            tell()
+
+
+def offer(worker: Worker) -> dict[str, Any]:
+    """What the dispatcher's query compares queued operations with."""
+    return {"kind": worker.operation_kind, "capabilities": sorted(worker.capabilities)}

@@ -1,0 +1,1 @@
+"""The services. Each checks its request and calls a room of the coordinator; none owns state or SQL."""

@@ -1,0 +1,87 @@
+-- name: save_checkpoint
+-- The catalogue's row and the operation's pointer change together. $1 operation, $2 attempt, $3 statuses,
+-- $4 id, $5 type, $6 unit name, $7 unit, $8 step, $9 uri, $10 manifest digest, $11 size, $12 data digest, $13 time,
+-- $14 event type, $15 message, $16 details, $17 the attempt that saved it.
+WITH live AS (
+    UPDATE operations SET
+        checkpoint_id = $4, update_time = clock_timestamp(), last_sequence = last_sequence + 1
+    WHERE id = $1 AND attempt = $2 AND status = ANY ($3) AND NOT EXISTS (SELECT 1 FROM checkpoints WHERE id = $4)
+    RETURNING *
+), saved AS (
+    INSERT INTO checkpoints (id, operation_id, attempt, type, unit_name, unit, step, uri, manifest_digest, size_bytes,
+                             data_digest, create_time)
+    SELECT $4, id, $17, $5, $6, $7, $8, $9, $10, $11, $12, $13 FROM live
+), event AS (
+    INSERT INTO operation_events (operation_id, sequence, time, attempt, type, status, message, details)
+    SELECT id, last_sequence, update_time, attempt, $14, status, $15, $16 FROM live
+)
+SELECT live.*, NULL AS checkpoint FROM live;
+
+-- name: get_checkpoint
+SELECT * FROM checkpoints WHERE id = $1;
+
+-- name: list_checkpoints_of
+-- Newest first: the order in which a resume tries them.
+SELECT * FROM checkpoints WHERE operation_id = $1 ORDER BY attempt DESC, unit DESC, step DESC;
+
+-- name: list_checkpoints
+SELECT * FROM checkpoints
+WHERE ($1::text IS NULL OR operation_id = $1)
+  AND ($2::timestamptz IS NULL OR (create_time, id) < ($2, $3::text))
+ORDER BY create_time DESC, id DESC
+LIMIT $4;
+
+-- name: mark_corrupt
+UPDATE checkpoints SET corrupt_time = clock_timestamp() WHERE id = $1 AND corrupt_time IS NULL;
+
+-- name: drop_older
+-- All but the newest $2 good ones.
+DELETE FROM checkpoints WHERE id IN (
+    SELECT id FROM checkpoints WHERE operation_id = $1
+    ORDER BY (corrupt_time IS NOT NULL), attempt DESC, unit DESC, step DESC
+    OFFSET $2
+)
+RETURNING *;
+
+-- name: drop_all_of
+DELETE FROM checkpoints WHERE operation_id = $1 RETURNING *;
+
+-- name: drop_checkpoint
+-- Only of an operation that has ended: a run, or a resume in the queue, may be about to read it. The pointer moves to the
+-- next newest one in the same statement.
+WITH dropped AS (
+    DELETE FROM checkpoints c USING operations o
+    WHERE c.id = $1 AND o.id = c.operation_id AND o.status = ANY ($2)
+    RETURNING c.*
+), pointed AS (
+    UPDATE operations o SET
+        checkpoint_id = (
+            SELECT c.id FROM checkpoints c WHERE c.operation_id = o.id AND c.id <> $1
+            ORDER BY (c.corrupt_time IS NOT NULL), c.attempt DESC, c.unit DESC, c.step DESC LIMIT 1
+        ),
+        update_time = clock_timestamp(), last_sequence = last_sequence + 1
+    FROM dropped WHERE o.id = dropped.operation_id AND o.status = ANY ($2)
+    RETURNING o.*
+), event AS (
+    INSERT INTO operation_events (operation_id, sequence, time, attempt, type, status, message)
+    SELECT id, last_sequence, update_time, attempt, 'CHECKPOINT_DELETED', status, $3 FROM pointed
+)
+SELECT dropped.* FROM dropped JOIN pointed ON pointed.id = dropped.operation_id;
+
+-- name: list_expired
+-- Of operations that have ended; the newest first, so that a dry run reads well.
+SELECT c.* FROM checkpoints c JOIN operations o ON o.id = c.operation_id
+WHERE c.create_time < clock_timestamp() - $1::interval AND o.status = ANY ($2)
+ORDER BY c.create_time DESC;
+
+-- name: known_uris
+-- Every address in the store that some row names, and every operation that may still be writing there.
+SELECT id AS operation_id, status, NULL AS uri FROM operations
+UNION ALL
+SELECT operation_id, NULL, uri FROM checkpoints;
+
+-- name: checkpoint_stats
+SELECT type, count(*) AS checkpoints, count(DISTINCT operation_id) AS operations,
+       coalesce(sum(size_bytes), 0)::bigint AS bytes,
+       coalesce(extract(epoch FROM clock_timestamp() - min(create_time)), 0)::float8 AS oldest_age
+FROM checkpoints GROUP BY GROUPING SETS ((type), ());

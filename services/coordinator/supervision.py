@@ -1,0 +1,287 @@
+"""One Supervise stream per worker: dials back, takes facts in, sends acknowledgements out. Owns the streams.
+
+Heartbeats and progress are handled as they come. Durable facts wait in a queue of their own, so that an outage of
+PostgreSQL holds up neither the heartbeats behind them nor their order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import structlog
+
+from coordinator.facts import Facts
+from coordinator.progress import ProgressBoard
+from coordinator.reconciliation import Reconciliation, Verdict
+from coordinator.registry import Registry, Worker
+from coordinator.tasks import Tasks
+from coordinator.worker_link import Stream, WorkerLink
+from holdfast.errors import HoldfastError
+from holdfast.v1 import worker_pb2
+
+log = structlog.get_logger()
+
+HELLO_TIMEOUT = 5.0  # seconds
+# Three missed heartbeats make a suspect, but a busy machine is forgiven a few seconds.
+MISSED_HEARTBEATS = 3
+SHORTEST_SILENCE = 5.0  # seconds
+# The worker registers again when its stream ends; dialling again as well heals what it has not noticed.
+REDIAL_FIRST, REDIAL_LAST = 0.2, 2.0  # seconds
+ACKNOWLEDGE_AT_ONCE = 256  # facts persisted before they are acknowledged together
+
+_Fact = worker_pb2.WorkerMessage | worker_pb2.RunRef
+
+
+class Supervision:
+    """Starts, replaces and ends streams; `stop_run` and `link` are for the rooms that command a worker."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        reconciliation: Reconciliation,
+        facts: Facts,
+        board: ProgressBoard,
+        tasks: Tasks,
+        *,
+        epoch: int,
+        heartbeat_interval: float,
+        give_up_after: float,
+    ) -> None:
+        self._registry = registry
+        self._reconciliation = reconciliation
+        self._facts = facts
+        self._board = board
+        self._tasks = tasks
+        self._epoch = epoch
+        self._silence = max(MISSED_HEARTBEATS * heartbeat_interval, SHORTEST_SILENCE)
+        self._give_up_after = give_up_after
+        self._sessions: dict[str, _Session] = {}
+        self.cancel_again: Callable[[str, int], None] = lambda operation_id, attempt: None
+
+    def start(self, worker: Worker) -> None:
+        """Dials a worker that has just registered; an older session with it ends."""
+        before = self._sessions.pop(worker.id, None)
+        if before is not None:
+            before.end()
+        session = _Session(self, worker, WorkerLink(worker.kind, worker.address, self._epoch))
+        self._sessions[worker.id] = session
+        session.task = self._tasks.start(f"supervise {worker.id}", self._supervise(session))
+
+    def link(self, worker: Worker) -> WorkerLink | None:
+        """The channel to a connected worker."""
+        session = self._sessions.get(worker.id)
+        return session.link if session is not None and session.worker is worker and worker.connected else None
+
+    def stop_run(self, worker: Worker, run: worker_pb2.RunRef, reason: str) -> None:
+        """Tells a worker that a run of its is stale. Repeated by the next heartbeat if it gets lost."""
+        self._send(worker, worker_pb2.CoordinatorMessage(stop_run=worker_pb2.StopRun(run=run, reason=reason)))
+
+    def drain(self, worker: Worker, *, stop_runs: bool) -> None:
+        """Tells a worker to take no new runs, and to stop those it has."""
+        self._send(worker, worker_pb2.CoordinatorMessage(drain=worker_pb2.Drain(stop_runs=stop_runs)))
+
+    async def close(self) -> None:
+        """The coordinator stops: every stream ends, and every worker starts to look for the next coordinator."""
+        sessions = list(self._sessions.values())
+        for session in sessions:
+            session.end()
+        await asyncio.gather(*(session.task for session in sessions if session.task), return_exceptions=True)
+
+    def _send(self, worker: Worker, message: worker_pb2.CoordinatorMessage) -> None:
+        session = self._sessions.get(worker.id)
+        if session is not None and session.worker is worker:
+            session.outbound.put_nowait(message)
+
+    async def _supervise(self, session: _Session) -> None:
+        """Until the session is replaced, or the worker has been away for so long that its runs are nobody's."""
+        worker = session.worker
+        delay, last_seen = REDIAL_FIRST, time.monotonic()
+        try:
+            while self._registry.is_current(worker):
+                try:
+                    await self._one_stream(session)
+                    reason = "the worker ended it"
+                except HoldfastError as error:
+                    reason = error.message
+                except TimeoutError:
+                    reason = f"no sign of life for {self._silence:.0f} seconds"
+                if worker.connected:
+                    log.warning("Supervise stream lost", worker=worker.id, reason=reason)
+                    delay, last_seen = REDIAL_FIRST, time.monotonic()
+                    self._registry.disconnect(worker)
+                if time.monotonic() - last_seen > self._give_up_after:
+                    log.info("Worker given up", worker=worker.id, reason=reason)
+                    return
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, REDIAL_LAST)
+        finally:
+            if self._registry.is_current(worker):
+                self._registry.disconnect(worker)
+            if self._sessions.get(worker.id) is session:
+                del self._sessions[worker.id]
+            await asyncio.shield(session.link.close())
+
+    async def _one_stream(self, session: _Session) -> None:
+        stream = session.link.supervise()
+        session.reset()
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._send_all(session, stream), name=f"send to {session.worker.id}")
+                group.create_task(self._persist_all(session), name=f"persist facts of {session.worker.id}")
+                # The first word, so that the worker learns the epoch before any command.
+                session.outbound.put_nowait(worker_pb2.CoordinatorMessage(acknowledgement=worker_pb2.Acknowledgement()))
+                await self._receive_all(session, stream)
+                raise _StreamEnded
+        except BaseExceptionGroup as errors:
+            expected, rest = errors.split((HoldfastError, TimeoutError, _StreamEnded))
+            if rest is not None:
+                raise
+            assert expected is not None
+            first = _leaf(expected)
+            if not isinstance(first, _StreamEnded):
+                raise first from None
+        finally:
+            stream.cancel()
+
+    async def _receive_all(self, session: _Session, stream: Stream) -> None:
+        facts = stream.facts()
+        worker = session.worker
+        silence = HELLO_TIMEOUT
+        while True:
+            async with asyncio.timeout(silence):
+                message = await anext(facts, None)
+            if message is None:
+                return
+            silence = self._silence
+            if not self._receive(session, message):
+                return
+            if not self._registry.is_current(worker):
+                return
+
+    def _receive(self, session: _Session, message: worker_pb2.WorkerMessage) -> bool:
+        worker = session.worker
+        match message.WhichOneof("fact"):
+            case "hello":
+                hello = message.hello
+                if (hello.worker_id, hello.incarnation) != (worker.id, worker.incarnation):
+                    self._registry.refuse_stale()
+                    log.warning("Stream of another worker refused", worker=worker.id, found=hello.worker_id)
+                    return False
+                for state in hello.current_runs:
+                    session.inbound.put_nowait(state.run)
+                self._registry.connect(worker)
+                log.info("Worker connected", worker=worker.id, slots=worker.slots, runs=len(hello.current_runs))
+            case "heartbeat":
+                for run in self._registry.heartbeat(worker, message.heartbeat):
+                    session.question(run)
+            case "progress":
+                self._report(session, message.progress)
+            case None:
+                pass
+            case _:
+                session.inbound.put_nowait(message)
+        return True
+
+    def _report(self, session: _Session, report: worker_pb2.ProgressReport) -> None:
+        run = report.run
+        slot = session.worker.runs.get(run.operation_id)
+        if slot is None or slot.attempt != run.attempt:
+            self._registry.refuse_stale()
+            session.question(run)
+            return
+        self._board.report(run.operation_id, run.attempt, report.progress)
+
+    async def _send_all(self, session: _Session, stream: Stream) -> None:
+        while True:
+            await stream.send(await session.outbound.get())
+
+    async def _persist_all(self, session: _Session) -> None:
+        while True:
+            fact = await session.inbound.get()
+            done: list[int] = []
+            while True:
+                if isinstance(fact, worker_pb2.RunRef):
+                    await self._judge(session, fact)
+                else:
+                    await self._persist(session, fact)
+                    done.append(fact.sequence)
+                if session.inbound.empty() or len(done) >= ACKNOWLEDGE_AT_ONCE:
+                    break
+                fact = session.inbound.get_nowait()
+            if done:
+                acknowledgement = worker_pb2.Acknowledgement(sequences=[number for number in done if number])
+                session.outbound.put_nowait(worker_pb2.CoordinatorMessage(acknowledgement=acknowledgement))
+
+    async def _persist(self, session: _Session, message: worker_pb2.WorkerMessage) -> None:
+        worker = session.worker
+        match message.WhichOneof("fact"):
+            case "checkpoint_saved":
+                run = message.checkpoint_saved.run
+                fresh = await self._facts.checkpoint_saved(run, message.checkpoint_saved.checkpoint)
+            case "run_finished":
+                run = message.run_finished.run
+                if not await self._facts.finished(worker.id, message.run_finished):
+                    self._registry.refuse_stale()
+                return
+            case _:
+                run = message.notice.run
+                fresh = await self._facts.notice(
+                    run, message.notice, f"{worker.incarnation}:{message.sequence}" if message.sequence else ""
+                )
+        if not fresh:
+            self._registry.refuse_stale()
+            self.stop_run(worker, run, "This attempt is stale")
+
+    async def _judge(self, session: _Session, run: worker_pb2.RunRef) -> None:
+        worker = session.worker
+        verdict = await self._reconciliation.judge(worker.id, worker.incarnation, run)
+        session.questioned.discard((run.operation_id, run.attempt))
+        if verdict is Verdict.STOP:
+            self._registry.refuse_stale()
+            self._registry.release(worker, run.operation_id, run.attempt)
+            self.stop_run(worker, run, "This attempt is stale, or its operation has ended")
+            return
+        self._registry.confirm(worker, run.operation_id, run.attempt)
+        if verdict is Verdict.CANCEL:
+            self.cancel_again(run.operation_id, run.attempt)
+
+
+class _Session:
+    """One registration's worth of streams."""
+
+    def __init__(self, supervision: Supervision, worker: Worker, link: WorkerLink) -> None:
+        self.worker = worker
+        self.link = link
+        self.task: asyncio.Task[None] | None = None
+        self.outbound: asyncio.Queue[worker_pb2.CoordinatorMessage] = asyncio.Queue()
+        self.inbound: asyncio.Queue[_Fact] = asyncio.Queue()
+        self.questioned: set[tuple[str, int]] = set()
+
+    def reset(self) -> None:
+        """A new stream: whatever was not acknowledged is sent again, so nothing of the old one is kept."""
+        self.outbound = asyncio.Queue()
+        self.inbound = asyncio.Queue()
+        self.questioned = set()
+
+    def question(self, run: worker_pb2.RunRef) -> None:
+        """Asks once at a time what to do with a run that was not expected here."""
+        key = (run.operation_id, run.attempt)
+        if key not in self.questioned:
+            self.questioned.add(key)
+            self.inbound.put_nowait(run)
+
+    def end(self) -> None:
+        """Cancels the session's task; it closes the channel itself."""
+        if self.task is not None:
+            self.task.cancel()
+
+
+class _StreamEnded(Exception):
+    """Takes the stream's other tasks down with it."""
+
+
+def _leaf(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    first = group.exceptions[0]
+    return _leaf(first) if isinstance(first, BaseExceptionGroup) else first

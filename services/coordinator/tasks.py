@@ -1,0 +1,32 @@
+"""Background tasks: named, awaited, and fatal when they die. Owns nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+import structlog
+
+log = structlog.get_logger()
+
+
+class Tasks:
+    """Starts tasks in the process's task group; an unexpected exception in one stops them all, and so the process."""
+
+    def __init__(self, group: asyncio.TaskGroup) -> None:
+        self._group = group
+
+    def start(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Runs `work` until it returns, is cancelled, or takes the process down."""
+        return self._group.create_task(_guarded(name, work), name=name)
+
+
+async def _guarded(name: str, work: Coroutine[Any, Any, None]) -> None:
+    try:
+        await work
+    except asyncio.CancelledError:
+        raise
+    except BaseException as error:
+        log.error("Background task died", task=name, error=repr(error))
+        raise
