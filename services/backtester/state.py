@@ -235,18 +235,19 @@ def _check(account: Any, positions: Array, trades: Array, series: dict[str, Arra
     _require(np.isfinite(amounts).all() and account["peak"] > 0.0, "account: impossible amounts")
     _require(np.isin(positions["pending"], (SHORT, FLAT, LONG, KEEP)).all(), "positions: impossible orders")
     for name in ("last_signal_bar", "entry_bar"):
-        _require(((positions[name] >= NEVER) & (positions[name] < max(bar, 0))).all(), f"positions: impossible {name}")
+        _require(((positions[name] >= NEVER) & (positions[name] < bar)).all(), f"positions: impossible {name}")
     for name in ("quantity", "entry_price", "stop", "target", "entry_commission", "entry_slippage"):
         _require(np.isfinite(positions[name]).all(), f"positions: {name} is not finite")
     held = positions["quantity"] != 0.0
     _require((positions["entry_price"][held] > 0.0).all(), "positions: held without a price")
+    _require((positions["entry_bar"][held] >= 0).all(), "positions: held without an entry")
     _require((positions["last_close"][held] > 0.0).all(), "positions: held without a mark")
     _require(not np.isinf(positions["last_close"]).any(), "positions: impossible mark")
     _require(((trades["symbol"] >= 0) & (trades["symbol"] < len(positions))).all(), "trades: unknown symbol")
     _require(np.isin(trades["direction"], (SHORT, LONG)).all(), "trades: impossible direction")
     _require(np.isin(trades["reason"], [int(reason) for reason in ExitReason]).all(), "trades: impossible reason")
     entry, end = trades["entry_bar"], trades["exit_bar"]
-    _require(((entry >= 0) & (entry <= end) & (end < max(bar, 0))).all(), "trades: impossible bars")
+    _require(((entry >= 0) & (entry <= end) & (end < bar)).all(), "trades: impossible bars")
     for name in ("quantity", "entry_price", "exit_price", "commission", "slippage", "profit", "gain"):
         _require(np.isfinite(trades[name]).all(), f"trades: {name} is not finite")
     for name, values in series.items():
