@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,7 +47,7 @@ class RunHandle:
         log_path: Path,
         executor: Executor,
         *,
-        predecessor: RunHandle | None,
+        predecessors: Sequence[RunHandle],
         on_message: Callable[[RunHandle, worker_pb2.WorkerMessage], None],
         on_end: Callable[[RunHandle, worker_pb2.RunFinished], Awaitable[None]],
     ) -> None:
@@ -59,7 +59,7 @@ class RunHandle:
         self.ended = asyncio.Event()
         self._log_path = log_path
         self._executor = executor
-        self._predecessor = predecessor
+        self._predecessors = predecessors
         self._on_message = on_message
         self._on_end = on_end
         self._stop_text = ""
@@ -155,10 +155,11 @@ class RunHandle:
         )
 
     async def _begin(self) -> RunProcess:
-        if self._predecessor is not None:
-            # Two attempts of one operation never run at once on one worker.
-            await self._predecessor.ended.wait()
-            self._predecessor = None
+        # Two attempts of one operation never run at once on one worker. All of them: the last one may have ended by
+        # never beginning, while an earlier one is still being killed.
+        for predecessor in self._predecessors:
+            await predecessor.ended.wait()
+        self._predecessors = ()
         asked = time.perf_counter()
         process = await self._executor.launch(self.order, self._log_path, self._receive)
         self._process = process

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -94,18 +94,18 @@ class Slots:
             raise NotPossible(
                 "This worker drains and takes no new runs; ask another one.", reason="WORKER_DRAINING", metadata=ids
             )
-        predecessor = self._newest_run(ref.operation_id)
+        predecessors = [run for run in self._runs.values() if run.ref.operation_id == ref.operation_id]
         taken = {run.ref.operation_id for run in self._runs.values()}
-        if predecessor is None and len(taken) >= self._workplace.capacity:
+        if not predecessors and len(taken) >= self._workplace.capacity:
             raise AtCapacity(
                 f"All {self._workplace.capacity} slots are taken; ask another worker or wait for a run to end.",
                 reason="NO_FREE_SLOT",
                 metadata=ids,
             )
         self._remember(ref)
-        if predecessor is not None:
+        for predecessor in predecessors:
             predecessor.stop(StopReason.FENCED, AT_ONCE, f"attempt {ref.attempt} came to this worker")
-        self._take(assignment, checkpoint, predecessor)
+        self._take(assignment, checkpoint, predecessors)
 
     def cancel(self, ref: worker_pb2.RunRef, reason: str) -> None:
         """Begins to stop a run; its end says how that went. Raises NotFound (RUN_NOT_FOUND)."""
@@ -157,7 +157,7 @@ class Slots:
         self,
         assignment: worker_pb2.RunAssignment,
         checkpoint: checkpoint_pb2.CheckpointRef | None,
-        predecessor: RunHandle | None,
+        predecessors: Sequence[RunHandle],
     ) -> None:
         place, ref = self._workplace, assignment.run
         order = Order(
@@ -172,7 +172,7 @@ class Slots:
             order,
             place.log_dir / f"{ref.operation_id}-{ref.attempt}.log",
             self._executor,
-            predecessor=predecessor,
+            predecessors=predecessors,
             on_message=self._said,
             on_end=self._ended,
         )
@@ -192,10 +192,6 @@ class Slots:
         del self._runs[run.ref.operation_id, run.ref.attempt]
         if not self._runs:
             self.idle.set()
-
-    def _newest_run(self, operation_id: str) -> RunHandle | None:
-        runs = [run for run in self._runs.values() if run.ref.operation_id == operation_id]
-        return max(runs, key=lambda run: run.ref.attempt, default=None)
 
     def _remember(self, ref: worker_pb2.RunRef) -> None:
         newest = max(ref.attempt, self._newest.pop(ref.operation_id, 0))

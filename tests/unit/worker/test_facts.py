@@ -1,0 +1,70 @@
+"""Durable facts: numbered, kept, forgotten when acknowledged, in whatever order that comes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from holdfast.v1 import worker_pb2
+from holdfast.worker.facts import Facts
+from holdfast.worker.outbox import Outbox
+
+
+def a_notice(text: str) -> worker_pb2.WorkerMessage:
+    return worker_pb2.WorkerMessage(notice=worker_pb2.RunNotice(message=text))
+
+
+def an_end(attempt: int = 1) -> worker_pb2.RunFinished:
+    return worker_pb2.RunFinished(run=worker_pb2.RunRef(operation_id="op", attempt=attempt))
+
+
+@given(acknowledged=st.lists(st.lists(st.integers(-1, 12))))
+def test_only_what_is_not_acknowledged_is_sent_again_and_in_order(acknowledged: list[list[int]]) -> None:
+    facts = Facts(Outbox(Path("/nonexistent")))
+    for number in range(1, 11):
+        facts.add(a_notice(str(number)))
+    for sequences in acknowledged:
+        facts.acknowledge(sequences)
+    expected = sorted(set(range(1, 11)) - {number for batch in acknowledged for number in batch})
+    assert [message.sequence for message in facts.after(0)] == expected
+    assert [message.sequence for message in facts.after(5)] == [number for number in expected if number > 5]
+    facts.add(a_notice("next"))
+    assert facts.after(10)[-1].sequence == 11
+
+
+async def test_an_end_is_on_disk_before_it_is_sent_and_gone_after_its_acknowledgement(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path)
+    facts = Facts(outbox)
+    seen_on_disk = []
+    facts.on_change = lambda: seen_on_disk.append(len(outbox.load()))
+    await facts.add_end(an_end())
+    assert seen_on_disk == [1]
+    assert facts.has_end(an_end().run)
+    assert not facts.delivered.is_set()
+    facts.acknowledge([1, 1])
+    assert facts.delivered.is_set()
+    assert not facts.has_end(an_end().run)
+    await facts.close()
+    assert outbox.load() == []
+
+
+async def test_ends_of_an_earlier_process_are_sent_again(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path)
+    for attempt in (1, 2):
+        outbox.put(an_end(attempt))
+    facts = Facts(outbox)
+    facts.load(outbox.load())
+    assert [finished.run.attempt for finished in facts.ends()] == [1, 2]
+    facts.acknowledge_ends([an_end(2).run, worker_pb2.RunRef(operation_id="unknown", attempt=1)])
+    assert [message.run_finished.run.attempt for message in facts.after(0)] == [1]
+    await facts.close()
+    assert [finished.run.attempt for finished in outbox.load()] == [1]
+
+
+async def test_a_full_disk_does_not_keep_an_end_back(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    facts = Facts(Outbox(tmp_path / "file"))
+    await facts.add_end(an_end())
+    assert len(facts.after(0)) == 1

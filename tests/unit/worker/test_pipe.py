@@ -1,0 +1,137 @@
+"""The run's end of the pipe, over a real socket pair."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from holdfast.v1 import checkpoint_pb2, operation_pb2, worker_pb2
+from holdfast.worker import wire
+from holdfast.worker.pipe import PipeRun
+from holdfast.worker.run import StopKind
+
+PATIENCE = 10.0
+ORDER = wire.Order(
+    execute="m:f",
+    assignment=worker_pb2.RunAssignment(run=worker_pb2.RunRef(operation_id="op", attempt=1)),
+    store_url="s",
+    market_dir=Path("/m"),
+)
+
+
+class Peer:
+    """The worker's end, blocking."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self.socket = end
+        self.socket.settimeout(PATIENCE)
+        self._deframer = wire.Deframer()
+
+    def read(self) -> Iterator[worker_pb2.WorkerMessage]:
+        while data := self.socket.recv(65_536):
+            for payload in self._deframer.feed(data):
+                yield worker_pb2.WorkerMessage.FromString(payload)
+
+
+@pytest.fixture
+def orphaned() -> threading.Event:
+    return threading.Event()
+
+
+@pytest.fixture
+def ends(orphaned: threading.Event) -> Iterator[tuple[PipeRun, Peer]]:
+    theirs, ours = socket.socketpair()
+    run = PipeRun(ours, orphaned=orphaned.set)
+    peer = Peer(theirs)
+    theirs.sendall(ORDER.frames())
+    assert run.start() == ORDER
+    with theirs, ours:
+        yield run, peer
+        theirs.close()
+        run._thread.join(PATIENCE)
+        assert not run._thread.is_alive()
+
+
+def progress(unit: int) -> operation_pb2.Progress:
+    return operation_pb2.Progress(phase="training", unit=unit)
+
+
+def test_what_is_said_arrives_in_order(ends: tuple[PipeRun, Peer]) -> None:
+    run, peer = ends
+    run.notice("A", "first", {"k": "v"})
+    run.checkpoint_saved(checkpoint_pb2.Checkpoint(unit=1))
+    run.progress(progress(7))
+    run.finish(worker_pb2.RunFinished(outcome=worker_pb2.RUN_OUTCOME_COMPLETED))
+    run._pipe.close()
+    facts = [message.WhichOneof("fact") for message in peer.read()]
+    assert facts == ["notice", "checkpoint_saved", "progress", "run_finished"]
+
+
+def test_progress_is_coalesced_and_never_behind_a_later_word(ends: tuple[PipeRun, Peer]) -> None:
+    run, peer = ends
+    for unit in range(1, 50_001):
+        run.progress(progress(unit))
+    run.notice("DONE", "all")
+    run.finish(worker_pb2.RunFinished())
+    run._pipe.close()
+    messages = list(peer.read())
+    units = [m.progress.progress.unit for m in messages if m.HasField("progress")]
+    assert units == sorted(units)
+    assert units[-1] == 50_000
+    assert len(units) < 1_000
+    assert [m.WhichOneof("fact") for m in messages[-3:]] == ["progress", "notice", "run_finished"]
+    assert all(m.progress.progress.HasField("update_time") for m in messages if m.HasField("progress"))
+
+
+def test_the_callers_message_may_be_used_again(ends: tuple[PipeRun, Peer]) -> None:
+    run, peer = ends
+    mine = progress(1)
+    run.progress(mine)
+    mine.phase = "changed"
+    run.finish(worker_pb2.RunFinished())
+    run._pipe.close()
+    assert next(peer.read()).progress.progress.phase == "training"
+
+
+@pytest.mark.parametrize("kind", list(StopKind))
+def test_a_stop_is_seen(ends: tuple[PipeRun, Peer], kind: StopKind) -> None:
+    run, peer = ends
+    assert run.stop_requested is None
+    peer.socket.sendall(wire.stop_frame(kind))
+    peer.socket.sendall(wire.stop_frame(StopKind.CANCEL))
+    seen = threading.Event()
+    waiting = threading.Thread(target=lambda: _watch(run, seen), daemon=True)
+    waiting.start()
+    assert seen.wait(PATIENCE)
+    assert run.stop_requested is kind
+
+
+def test_a_closed_pipe_orphans_the_run(ends: tuple[PipeRun, Peer], orphaned: threading.Event) -> None:
+    _, peer = ends
+    peer.socket.close()
+    assert orphaned.wait(PATIENCE)
+
+
+def test_a_worker_that_does_not_read_holds_nobody_up(ends: tuple[PipeRun, Peer]) -> None:
+    run, peer = ends
+    for number in range(2_000):
+        run.notice("N", "x" * 1_000, {"number": str(number)})  # far more than the socket holds
+    ending = threading.Thread(target=run.finish, args=[worker_pb2.RunFinished()], daemon=True)
+    ending.start()
+    received = []
+    for message in peer.read():
+        received.append(message)
+        if message.HasField("run_finished"):
+            break
+    ending.join(PATIENCE)
+    assert [m.notice.details["number"] for m in received[:-1]] == [str(number) for number in range(2_000)]
+
+
+def _watch(run: PipeRun, seen: threading.Event) -> None:
+    while run.stop_requested is None:
+        threading.Event().wait(0.001)
+    seen.set()
