@@ -34,9 +34,9 @@ MODEL, BUNDLE, HISTORY = "model.safetensors", "bundle.json", "history.json"
 class Bundle:
     """A loaded bundle.
 
-    `model` is on the CPU, in eval mode, without gradients. It takes normalised inputs, shape (batch, inputs), or (batch, window, inputs)
-    for lstm and gru (holdfast.networks.InputWindows cuts them), and gives (batch, outputs): class scores before the
-    softmax in the order of `classes`, or the predicted return as a fraction.
+    `model` is on the CPU, in eval mode, without gradients. It takes normalised inputs, shape (batch, inputs), or
+    (batch, window, inputs) for lstm and gru (holdfast.networks.InputWindows cuts them), and gives (batch, outputs):
+    class scores before the softmax in the order of `classes`, or the predicted return as a fraction.
     """
 
     uri: str

@@ -57,7 +57,7 @@ def train(run: Run, plan: Plan, samples: Samples, state: TrainingState, loss: Lo
         return loop.test()
     except RunStopped:
         kind = run.stop_requested
-        assert kind is not None  # reached by tests/unit/trainer/test_resume.py: RunStopped is raised after a stop only
+        assert kind is not None  # tests/unit/trainer/test_training_run.py stops everywhere: there is always a kind
         saver.stopped(state, kind)
         raise
     except Exception:
@@ -84,7 +84,7 @@ class _Loop:
         """Steps through the epoch's batches, from where it stands."""
         plan, state, samples, loss_of = self._plan, self._state, self._samples, self._loss
         model, optimiser, inputs, losses = state.model, state.optimiser, samples.inputs, state.losses
-        every_steps, steps = self._saver.every_steps, state.steps_per_epoch
+        saver, steps = self._saver, state.steps_per_epoch
         order = state.begin_epoch(len(samples.train), shuffle=plan.shuffle).to(state.device)
         rows = samples.train.index_select(0, order)
         batches = torch.split(rows, plan.batch_size)
@@ -105,9 +105,9 @@ class _Loop:
             losses[step] = loss.detach()
             state.step = step + 1
             state.updates += 1
-            if every_steps and state.step % every_steps == 0 and state.step < steps:
+            if saver.wants_step(state.step) and state.step < steps:
                 self._check(state.is_sound())
-                self._saver.steps_finished(state)
+                saver.step_finished(state)
             if time.monotonic() >= self._next_report:
                 self._tell()
 

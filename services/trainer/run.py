@@ -15,6 +15,7 @@ from holdfast.determinism import make_deterministic, seed_everything
 from holdfast.errors import InternalError, NotPossible
 from holdfast.market import MarketStore
 from holdfast.networks import build_model
+from holdfast.settings import load_settings
 from holdfast.strategy import Strategy, parse_strategy
 from holdfast.v1 import operation_pb2
 from holdfast.worker.run import Run, RunStopped
@@ -74,7 +75,8 @@ def execute(run: Run) -> operation_pb2.TrainingResult:
         )
         _note_changes(run, state, loaded, data_changed=data_changed)
     with CheckpointWriter(store, run) as writer:
-        metrics = train(run, plan, samples, state, loss, Saver(writer, spec.checkpoint_policy))
+        saver = Saver(run, writer, spec.checkpoint_policy, spacing=load_settings().checkpoint_spacing_seconds)
+        metrics = train(run, plan, samples, state, loss, saver)
     return _result(run, store, strategy, samples, state, metrics)
 
 

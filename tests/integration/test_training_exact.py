@@ -21,6 +21,11 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
+@pytest.fixture(autouse=True)
+def _save_at_every_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHECKPOINT_SPACING_SECONDS", "0")
+
+
 def _workplace(directory: Path, market: Path, strategy: str, *, every_epochs: int, every_steps: int) -> Workplace:
     directory.mkdir(parents=True)
     shutil.copytree(market, directory / "market")
@@ -39,11 +44,12 @@ def test_ten_interruptions_change_no_byte(
     assert expected is not None
 
     cut = _workplace(tmp_path / "cut", market, strategy, every_epochs=every_epochs, every_steps=every_steps)
+    endings: tuple[StopKind | type[BaseException], ...] = (StopKind.CANCEL, StopKind.SHUTDOWN, Killed)
     for _ in range(10):
         # Before, inside and after the steps: data loading, epochs, validation and test all ask.
         run, outcome = cut.attempt_once(
             dice.randrange(1, undisturbed.looks // 3),
-            dice.choice([StopKind.CANCEL, StopKind.SHUTDOWN, Killed]),
+            endings[dice.randrange(3)],
         )
         if outcome is not None:
             break

@@ -50,4 +50,4 @@ def test_rank_correlation_is_pearson_of_mean_ranks(pairs: list[tuple[int, int]])
     if np.ptp(left) == 0 or np.ptp(right) == 0:
         assert rank_correlation(left, right) == 0.0
     else:
-        assert rank_correlation(left, right) == pytest.approx(np.corrcoef(*ranks)[0, 1])
+        assert rank_correlation(left, right) == pytest.approx(np.corrcoef(ranks[0], ranks[1])[0, 1])

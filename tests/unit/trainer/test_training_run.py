@@ -15,6 +15,7 @@ import torch
 from holdfast import fingerprint
 from holdfast.bundle import BUNDLE, load_bundle
 from holdfast.checkpoints import discover_checkpoints, load_checkpoint, open_store
+from holdfast.checkpoints.local import LocalStore
 from holdfast.errors import Corrupted, InvalidRequest, NotFound, NotPossible
 from holdfast.networks import InputWindows
 from holdfast.v1 import checkpoint_pb2
@@ -31,6 +32,11 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("market")
     write_market(directory)
     return directory
+
+
+@pytest.fixture(autouse=True)
+def _save_at_every_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHECKPOINT_SPACING_SECONDS", "0")
 
 
 @pytest.fixture
@@ -218,6 +224,34 @@ def test_a_stop_after_divergence_saves_the_last_good_state(make: Make, monkeypat
     run, outcome = place.attempt_once(interrupt_at=23)
     assert outcome is None
     assert [(saved.unit, saved.step) for saved in run.saved] == [(1, 0)]
+
+
+@pytest.mark.parametrize("ending", [StopKind.SHUTDOWN, RuntimeError])
+def test_a_full_disk_at_the_end_is_told_and_hides_nothing(
+    make: Make, monkeypatch: pytest.MonkeyPatch, ending: StopKind | type[Exception]
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    place = make(every_epochs=0)
+    monkeypatch.setattr(LocalStore, "write_new", full)
+    run = place.run(interrupt_at=30, how=ending)
+    with pytest.raises(RunStopped if isinstance(ending, StopKind) else ending):
+        execute(run)
+    ((kind, message),) = run.notices
+    assert kind == "CHECKPOINT_FAILED"
+    assert "No space left on device" in message
+    assert run.saved == []
+
+
+def test_periodic_saves_keep_their_distance(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHECKPOINT_SPACING_SECONDS", "3600")
+    place = make(every_epochs=1, every_steps=1)
+    run, outcome = place.attempt_once()
+    assert outcome is not None
+    assert run.saved == []
+    place.attempt_once(interrupt_at=30)
+    assert place.newest() is not None
 
 
 def test_changed_market_data_is_refused_and_with_permission_noted(make: Make) -> None:
