@@ -58,8 +58,11 @@ class Watch:
                 watcher.closed = True
                 watcher.changed.set()
 
-    async def follow(self, operation_id: str, after: int) -> AsyncIterator[Update]:
-        """The operation, its events after `after`, and live until it has ended. Raises NotFound, Unavailable."""
+    async def follow(self, operation_id: str, after: int, *, replay_only: bool = False) -> AsyncIterator[Update]:
+        """The operation, its events after `after`, and live until it has ended. Raises NotFound, Unavailable.
+
+        `replay_only` ends after the events until now.
+        """
         watcher = _Watcher()
         self._watchers.setdefault(operation_id, set()).add(watcher)
         try:
@@ -83,6 +86,8 @@ class Watch:
                     if operation.last_sequence > told and operation.status != status:
                         yield Update(operation=self._message(operation))
                     told, status = max(told, operation.last_sequence), operation.status
+                    if replay_only:
+                        return
                 while watcher.live:
                     operation, event = watcher.live.popleft()
                     if event.sequence <= last:

@@ -125,7 +125,8 @@ class CoordinatorServicer(coordinator_service_pb2_grpc.CoordinatorServiceService
         with Fields() as fields:
             fields.identifier("operation_id", request.operation_id)
             fields.at_least("after_sequence", request.after_sequence, 0, 2**63 - 1)
-        async for update in self._watch.follow(request.operation_id, request.after_sequence):
+        updates = self._watch.follow(request.operation_id, request.after_sequence, replay_only=request.replay_only)
+        async for update in updates:
             yield update
 
     async def CancelOperation(self, request: pb.CancelOperationRequest, context: Any) -> pb.CancelOperationResponse:  # noqa: N802
