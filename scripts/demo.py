@@ -1,6 +1,7 @@
 """The whole of Holdfast in under a minute: start it, train on 1999-2013, backtest 2014-2018, show the result, stop it.
 
-Everything is done by the command line that users have, in a data directory of its own; what it started is stopped whatever happens.
+Everything is done by the command line that users have, in a data directory of its own; what it started is stopped
+whatever happens.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ FOREIGN = ("HOLDFAST_COORDINATOR", "HOLDFAST_DATABASE_URL", "HOLDFAST_STORE_URL"
 
 
 def holdfast(*arguments: str, quiet: bool = False) -> str:
-    """Runs one command; ends the demo with its exit code when it fails. `quiet` returns stdout instead of showing it."""
+    """Runs one command; ends the demo with its exit code when it fails. `quiet` returns stdout, unseen."""
     if not quiet:
         print(f"\n$ holdfast {' '.join(arguments)}", flush=True)
     environment = {name: value for name, value in os.environ.items() if name not in FOREIGN}

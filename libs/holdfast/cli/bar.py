@@ -19,7 +19,7 @@ __all__ = ["Bar"]
 
 LINE_INTERVAL = 5.0  # seconds between progress lines when nobody watches a terminal
 # The first of these that a run reports are shown; more would not fit a line.
-SHOWN_METRICS = ("loss", "val_loss", "equity", "drawdown")
+SHOWN_METRICS = ("loss", "train_loss", "val_loss", "equity", "drawdown")
 # Told by the bar itself, or by the command that started the operation.
 SILENT_EVENTS = {"CHECKPOINT_SAVED", "CREATED", "COMPLETED", "FAILED", "CANCELLED"}
 
@@ -39,6 +39,8 @@ class Bar:
         self._console = console or note_console()
         self._live = self._console.is_terminal
         self._told = 0.0
+        self._sequence = 0
+        self._saved = ""
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -75,16 +77,24 @@ class Bar:
 
     def show(self, update: Update[Any]) -> None:
         """Brings the bar up to date, or tells an event."""
-        event = update.event
-        if event is not None:
-            if event.type not in SILENT_EVENTS and event.message:
-                self.say(event.message)
-            return
         operation = update.operation.message
-        if update.progress is None and operation.status != operation_pb2.OPERATION_STATUS_RUNNING:
+        if update.event is not None:
+            self._tell(update.event, operation.attempt)
+        elif update.progress is None and operation.status != operation_pb2.OPERATION_STATUS_RUNNING:
             self._describe(str(update.operation.status).lower().replace("_", " "))
         else:
             self._show_progress(operation)
+
+    def _tell(self, event: operation_pb2.OperationEvent, attempt: int) -> None:
+        # A second watch of the same operation replays its story, and a resumed one has a story of former attempts.
+        if event.sequence <= self._sequence or event.attempt < attempt:
+            return
+        self._sequence = event.sequence
+        if event.type == "CHECKPOINT_SAVED":
+            self._saved = event.message.partition(" at ")[2].partition(" (")[0]
+            self._progress.update(self._task, saved=f"saved {self._saved}")
+        elif event.type not in SILENT_EVENTS and event.message:
+            self.say(event.message)
 
     def _describe(self, text: str) -> None:
         self._progress.update(self._task, description=text)
@@ -92,7 +102,8 @@ class Bar:
     def _show_progress(self, operation: operation_pb2.Operation) -> None:
         progress = operation.progress
         done = fraction(progress)
-        saved = operation.checkpoint if operation.HasField("checkpoint") else None
+        if not self._saved and operation.HasField("checkpoint"):
+            self._saved = position(operation.checkpoint)
         self._progress.update(
             self._task,
             description=progress.phase or "running",
@@ -103,7 +114,7 @@ class Bar:
             rate=_rate(progress),
             left=remaining(progress),
             metrics=_metrics(progress),
-            saved=f"saved {position(saved)}" if saved is not None else "",
+            saved=f"saved {self._saved}" if self._saved else "",
         )
         now = time.monotonic()
         if not self._live and now - self._told >= LINE_INTERVAL:

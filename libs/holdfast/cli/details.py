@@ -42,7 +42,7 @@ def print_operation(operation: Operation) -> None:
             ("Kind", operation.kind.lower()),
             ("Strategy", operation.strategy_name),
             ("Status", f"[{STATUS_STYLES.get(operation.status, '')}]{operation.status}[/]"),
-            ("Attempt", f"{operation.attempt} (may start by itself up to {message.max_attempts})"),
+            ("Attempt", _attempt(operation.attempt, message.max_attempts)),
             ("Worker", message.worker_id),
             ("Progress", progress_line(operation.progress)),
             ("Numbers", metrics),
@@ -58,6 +58,10 @@ def print_operation(operation: Operation) -> None:
         conclude(operation)
     elif operation.failure:
         note(f"Last failure: {operation.failure.message}")
+
+
+def _attempt(attempt: int, most: int) -> str:
+    return f"{attempt} (resumes by itself up to attempt {most})" if most > 1 else str(attempt)
 
 
 def _policy(units: int, steps: int) -> str:

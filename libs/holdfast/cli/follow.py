@@ -91,8 +91,8 @@ def conclude(operation: Operation, *, as_json: bool = False, hints: bool = True)
 
 def _training(result: operation_pb2.TrainingResult) -> None:
     rows = [[name, number(result.metrics[name])] for name in sorted(result.metrics)]
-    title = f"Trained in {result.epochs} epochs; the best was epoch {result.best_epoch}."
-    table(["test metric", "value"], rows, title=title, right=["value"])
+    console().print(f"Trained in {result.epochs} epochs; the best was epoch {result.best_epoch}.")
+    table(["test metric", "value"], rows, right=["value"])
     console().print(f"Model: {result.model_uri}", markup=False, soft_wrap=True)
     for text in result.notes:
         note(f"Note: {text}")
@@ -101,11 +101,10 @@ def _training(result: operation_pb2.TrainingResult) -> None:
 def _backtest(strategy_name: str, result: operation_pb2.BacktestResult) -> None:
     from holdfast.report.metrics import comparison
 
-    title = f"{strategy_name}: {result.trades} trades"
+    console().print(f"{strategy_name}: {result.trades} trades", markup=False)
     table(
         ["metric", "strategy", "buy and hold"],
         comparison(result.metrics, result.benchmark_metrics),
-        title=title,
         right=["strategy", "buy and hold"],
     )
     console().print(f"Result: {result.result_uri}", markup=False, soft_wrap=True)
@@ -114,8 +113,8 @@ def _backtest(strategy_name: str, result: operation_pb2.BacktestResult) -> None:
 
 
 def _not_completed(operation: Operation) -> None:
-    what = operation.failure.message if operation.failure and operation.failure.message else "no reason is recorded"
-    note(f"{operation.kind.capitalize()} {operation.id} is {operation.status}: {what}")
+    what = operation.failure.message if operation.failure and operation.failure.message else "No reason is recorded."
+    note(f"{operation.kind.capitalize()} {operation.id} is {operation.status}. {what}")
     if operation.failure:
         for line in operation.failure.log_tail:
             note(f"  | {line}")

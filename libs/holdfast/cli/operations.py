@@ -138,7 +138,7 @@ def events(operation_id: Id, as_json: Json = False) -> None:
 
 
 def _row(operation: Operation) -> list[str]:
-    from holdfast.cli.words import STATUS_STYLES, position, progress_line, when
+    from holdfast.cli.words import STATUS_STYLES, position, when
 
     style = STATUS_STYLES.get(operation.status, "")
     return [
@@ -146,11 +146,20 @@ def _row(operation: Operation) -> list[str]:
         operation.kind.lower(),
         operation.strategy_name,
         f"[{style}]{operation.status}[/]",
-        progress_line(operation.progress),
+        _progress(operation),
         position(operation.checkpoint),
         str(operation.attempt),
         when(operation.message.create_time),
     ]
+
+
+def _progress(operation: Operation) -> str:
+    from holdfast.cli.words import progress_line
+
+    # A finished one may have stopped early on purpose: a share of what was planned would look like a failure.
+    if operation.status == "COMPLETED" and operation.progress.unit_name:
+        return f"{operation.progress.unit_name} {operation.progress.unit}"
+    return progress_line(operation.progress)
 
 
 def _summary(found: list[Operation], limit: int) -> str:

@@ -72,7 +72,7 @@ def backtest(
     drawdown.fill_between(time, -series.drawdown, 0.0, color=LOSS, alpha=0.25, linewidth=0)
     drawdown.plot(time, -series.drawdown, color=LOSS, linewidth=0.8)
     drawdown.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    _name(drawdown, "drawdown")
+    _name(drawdown, "drawdown", bottom=True)
 
     locator = dates.AutoDateLocator()  # type: ignore[no-untyped-call]
     drawdown.xaxis.set_major_locator(locator)
@@ -171,8 +171,9 @@ def _legend(axes: Axes) -> list[Any]:
     return [handle for handle in legend.legend_handles if handle is not None and hasattr(handle, "set_facecolor")]
 
 
-def _name(axes: Axes, text: str) -> None:
-    axes.text(0.008, 0.97, text, transform=axes.transAxes, fontsize=10, color=INK, va="top", fontweight="bold")
+def _name(axes: Axes, text: str, *, bottom: bool = False) -> None:
+    height, anchor = (0.05, "bottom") if bottom else (0.97, "top")
+    axes.text(0.008, height, text, transform=axes.transAxes, fontsize=10, color=INK, va=anchor, fontweight="bold")
     axes.grid(visible=True, color=GRID, linewidth=0.7)
     axes.set_axisbelow(True)
     for side in ("top", "right", "left"):
