@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
 import zlib
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ import polars as pl
 from holdfast.errors import InvalidRequest
 from holdfast.market._times import parse_times
 from holdfast.market.bars import COLUMNS
-from holdfast.market.formats import Layout, columns_by_name, recognise, refused
+from holdfast.market.formats import QUOTED, Layout, columns_by_name, recognise, refused
 
 __all__ = ["Content", "read_bars"]
 
@@ -77,6 +76,7 @@ def _read_text(name: str, text: bytes, layout: Layout, daily: bool) -> pl.DataFr
         text,
         has_header=False,
         separator=layout.delimiter,
+        quote_char=None,
         infer_schema=False,
         row_index_name="line",
         row_index_offset=1,
@@ -84,19 +84,18 @@ def _read_text(name: str, text: bytes, layout: Layout, daily: bool) -> pl.DataFr
         schema={f"column_{position}": pl.String for position in range(layout.width)},
     )
     columns = [f"column_{position}" for position in range(layout.width)]
+    raw = raw.with_columns(pl.col(columns).str.strip_chars(QUOTED))
     # Blank lines keep their number and hold no bar.
-    raw = raw.filter(~pl.all_horizontal(pl.col(columns).is_null() | (pl.col(columns).str.strip_chars() == "")))
+    raw = raw.filter(~pl.all_horizontal(pl.col(columns).is_null() | (pl.col(columns) == "")))
     if layout.header:
         raw = raw.slice(1)
     if not len(raw):
         raise refused(name, "line 1", "a header and nothing below it", "at least one bar")
     at = {column: f"column_{position}" for column, position in layout.columns.items()}
-    time_text = pl.col(at["time"]).str.strip_chars()
+    time_text = pl.col(at["time"])
     if "clock" in at:
-        time_text = time_text + " " + pl.col(at["clock"]).str.strip_chars()
-    numbers = [
-        (pl.col(at[one]).str.strip_chars() if one in at else pl.lit("0")).alias(f"{one}_text") for one in COLUMNS[1:]
-    ]
+        time_text = time_text + " " + pl.col(at["clock"])
+    numbers = [(pl.col(at[one]) if one in at else pl.lit("0")).alias(f"{one}_text") for one in COLUMNS[1:]]
     frame = raw.select(
         pl.col("line").cast(pl.Int64),
         pl.col("line").is_in(ragged).alias("ragged"),
@@ -110,17 +109,10 @@ def _read_text(name: str, text: bytes, layout: Layout, daily: bool) -> pl.DataFr
 
 
 def _ragged_lines(text: bytes, layout: Layout) -> list[int]:
-    """Lines with more or fewer columns than the first. Counts delimiters; looks closer only where the count differs."""
+    """Lines with more or fewer columns than the first."""
     delimiter, expected = layout.delimiter.encode(), layout.width - 1
-    return [
-        number
-        for number, line in enumerate(text.split(b"\n"), start=1)
-        if line.count(delimiter) != expected and line.strip() and _width(line, layout.delimiter) != layout.width
-    ]
-
-
-def _width(line: bytes, delimiter: str) -> int:
-    return len(next(csv.reader([line.decode("utf-8").rstrip("\r")], delimiter=delimiter), []))
+    lines = enumerate(text.split(b"\n"), start=1)
+    return [number for number, line in lines if line.count(delimiter) != expected and line.strip()]
 
 
 def _read_parquet(path: Path, daily: bool) -> Content:

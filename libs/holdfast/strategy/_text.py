@@ -15,8 +15,8 @@ import yaml
 
 from holdfast.errors import InvalidRequest, Violation
 
-MAX_BYTES: Final = 1_000_000
-MAX_VALUES: Final = 100_000
+MAX_BYTES: Final = 200_000  # characters; a second's parsing. Strategies have a few thousand
+MAX_VALUES: Final = 50_000
 MAX_DEPTH: Final = 40
 
 
@@ -24,6 +24,15 @@ class _Loader(yaml.SafeLoader):
     """SafeLoader with YAML 1.2's scalars; refuses duplicate keys."""
 
     yaml_implicit_resolvers: Final[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}  # type: ignore[misc]
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise _refused("text", "nesting without end", f"at most {MAX_DEPTH} levels")
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
 
 _Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"^(?:~|null|Null|NULL|)$"), ["~", "n", "N", ""])

@@ -161,7 +161,7 @@ def test_notes_say_what_was_decided(tmp_path: Path) -> None:
         (b"", "an empty file"),
         (b"\n\n", "an empty file"),
         (b"hello", "at least time, open, high, low, close"),
-        (b"a,b,c,d,e\n1,2,3,4,5\n", "it lacks time, open, high, low, close"),
+        (b"p,q,r,s,x\n1,2,3,4,5\n", "it lacks time, open, high, low, close"),
         (b"date,open,high,low,close,Close\n2018-01-02,1,1,1,1,1\n", "'Close' a second time"),
         (b"date,open,high,low\n2018-01-02,1,1,1\n", "at least time, open, high, low, close"),
         (b"date,open,high,low,close\n", "nothing below it"),

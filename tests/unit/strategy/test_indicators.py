@@ -37,9 +37,8 @@ def test_outputs_are_talibs() -> None:
     )
     np.testing.assert_array_equal(computed.get("rsi"), talib.RSI(BARS.close, timeperiod=9))
     np.testing.assert_array_equal(computed.get("macd.signal"), talib.MACD(BARS.close, 12, 26, 9)[1])
-    np.testing.assert_array_equal(
-        computed.get("bands.lower"), talib.BBANDS(BARS.close, 20, matype=talib.MA_Type.EMA)[2]
-    )
+    lower = talib.BBANDS(BARS.close, 20, matype=1)[2]  # type: ignore[arg-type]  # its stub wants an enum
+    np.testing.assert_array_equal(computed.get("bands.lower"), lower)
     np.testing.assert_array_equal(computed.get("atr.value"), talib.ATR(BARS.high, BARS.low, BARS.close, 14))
     np.testing.assert_array_equal(computed.get("obv"), talib.OBV(BARS.close, BARS.volume))
     np.testing.assert_array_equal(computed.get("beta"), talib.BETA(BARS.open, (BARS.high + BARS.low) / 2, 5))
