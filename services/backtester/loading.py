@@ -114,7 +114,7 @@ def _read(
             return series, digest
     raise Unavailable(
         f"The market data of {', '.join(symbols)} kept changing while they were read. Resume when the import is done.",
-        reason="MARKET_DATA_BUSY",
+        reason="MARKET_DATA_CHANGING",
     )
 
 

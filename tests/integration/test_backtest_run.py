@@ -9,15 +9,20 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 
+from backtester.loading import prepare
 from backtester.run import execute
 from backtester.state import KernelState
+from holdfast.bundle import load_bundle
 from holdfast.checkpoints import exact, load_checkpoint, read_artifacts, write_artifacts
 from holdfast.errors import Corrupted, InvalidRequest, NotFound, NotPossible
 from holdfast.market import Bars, MarketStore
+from holdfast.strategy.inputs import build_inputs
 from holdfast.v1 import checkpoint_pb2, operation_pb2
 from holdfast.worker.run import RunStopped, StopKind
 from tests.exact.backtest import Backtest, FakeRun, World, make_world, result_digests, run_uninterrupted
+from trainer.samples import build_samples, read_market
 
 
 @pytest.fixture
@@ -232,7 +237,7 @@ def test_a_model_of_another_strategy_is_refused(world: World) -> None:
     changed["name"] = "other"
     changed["indicators"]["rsi_14"]["params"]["timeperiod"] = 10
     assignment.backtest.strategy = json.dumps(changed)
-    with pytest.raises(NotPossible, match="'exact_mlp', whose indicators.*'other'") as caught:
+    with pytest.raises(NotPossible, match=r"'exact_mlp', whose indicators.*'other'") as caught:
         execute(FakeRun(assignment))
     assert caught.value.reason == "MODEL_MISMATCH"
 
@@ -282,3 +287,23 @@ def test_several_symbols_share_one_account(tmp_path: Path) -> None:
         last = np.maximum.accumulate(np.where(np.isnan(close), -1, np.arange(len(close))))
         worth += np.where(last >= 0, held * close[np.maximum(last, 0)], 0.0)
     assert np.array(equity["equity"]) == pytest.approx(worth)
+
+
+@pytest.mark.parametrize("model", ["mlp", "lstm"])
+def test_the_network_sees_what_the_trainer_showed_it(tmp_path: Path, model: str) -> None:
+    world = make_world(tmp_path, bars=900, model=model)
+    market = MarketStore(world.market_dir)
+    series, _ = read_market(market, world.strategy, lambda: None)
+    samples = build_samples(world.strategy, series, torch.device("cpu"))
+    spec = operation_pb2.BacktestSpec(model_uri=world.model_uri)
+    prepared = prepare(spec, world.store, market, lambda: None)
+    # The world's normalisation is its own, so rows are compared as the trainer's would be with that one.
+    bundle = load_bundle(world.store, world.model_uri)
+    raw = build_inputs(world.strategy, series)["SYN0"]
+    expected = bundle.normalisation.apply(raw.values)[raw.first_valid :]
+    shown = prepared.inference._windows[0].values.numpy()[raw.first_valid :]
+    assert shown.tobytes() == expected.tobytes()
+    test = samples.test.numpy()
+    assert len(test) > 800
+    assert prepared.inference._usable[0][test].all()
+    assert (samples.inputs.at(samples.test[:3]).shape) == prepared.inference._windows[0].at(samples.test[:3]).shape

@@ -93,7 +93,7 @@ def test_no_decision_before_the_indicators_are_warm(tmp_path: Path) -> None:
     spec = operation_pb2.BacktestSpec(model_uri=world.model_uri, start_date="2001-01-01")
     inference = prepare(spec, world.store, MarketStore(world.market_dir), lambda: None).inference
     signals = all_signals(inference)[:, 0]
-    # The 4h RSI of 14 bars needs 15 closed 4h bars, the last of them known with the 60th hourly bar; then 5 rows of window.
+    # The 4h RSI of 14 bars needs 15 closed 4h bars, the last known with the 60th hourly bar; then 5 rows of window.
     assert (signals[:63] == KEEP).all()
     assert (signals[63:] != KEEP).any()
 
