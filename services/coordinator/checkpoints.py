@@ -118,7 +118,7 @@ class Checkpoints:
             operation.id,
             operation.attempt,
             newest,
-            only=(Status.FAILED, Status.CANCELLED),
+            only=(*lifecycle.LIVE, Status.FAILED, Status.CANCELLED),
             event_type="CHECKPOINT_DISCOVERED",
             message=f"Found in the store: a checkpoint at {short_name(newest)} that its worker could not report",
         )

@@ -99,7 +99,8 @@ class OrphanDetector:
 
     async def declare(self, operation: Operation, age: float = 0.0, *, proof: str = "") -> Operation | None:
         """FAILED, or CANCELLED when a cancel was under way; None: it moved on. `proof`: how we know so soon."""
-        checkpoint = operation.checkpoint
+        # Its worker may have saved more than it could tell.
+        checkpoint = await self._checkpoints.discover(operation) or operation.checkpoint
         saved = f"Checkpoint at {short_name(checkpoint)} available" if checkpoint else "No checkpoint available"
         progress = self._board.take(operation.id, operation.attempt)
         if operation.status is Status.CANCELLING:
@@ -138,8 +139,6 @@ class OrphanDetector:
             checkpoint=checkpoint.checkpoint_id if checkpoint else None,
             status=ended.status.value,
         )
-        # Its worker may have saved more than it could tell.
-        await self._checkpoints.discover(ended)
         return ended
 
     def status(self) -> coordinator_service_pb2.OrphanDetectorStatus:

@@ -65,8 +65,8 @@ class Starting:
         if strategy.model_digest() != model.model_digest:
             raise NotPossible(
                 f"The model of {model.id} was trained for the strategy {model.strategy_name!r}, whose indicators, "
-                f"fuzzy sets, inputs, network or labels are not those of {strategy.name!r}. Train this strategy, or name "
-                "a model of it (`holdfast models list`).",
+                f"fuzzy sets, inputs, network or labels are not those of {strategy.name!r}. Train this strategy, or "
+                "name a model of it (`holdfast models list`).",
                 reason="MODEL_MISMATCH",
                 metadata={"operation_id": model.id},
             )
