@@ -42,24 +42,25 @@ def backtest(
     """Three panels over one time axis, the headline numbers above."""
     figure = _figure(height=10.0)
     price, equity, drawdown = figure.subplots(
-        3, 1, sharex=True, gridspec_kw={"height_ratios": [3.0, 2.4, 1.2], "hspace": 0.08}
+        3, 1, sharex=True, gridspec_kw={"height_ratios": [3.0, 2.4, 1.2], "hspace": 0.17}
     )
-    figure.subplots_adjust(left=0.075, right=0.965, top=0.835, bottom=0.05)
+    figure.subplots_adjust(left=0.075, right=0.965, top=0.815, bottom=0.05)
     _heading(figure, title, f"{_span(series.time)}   ·   {subtitle}")
     _headlines(figure, metrics, benchmark)
     time = _days(series.time)
 
-    if len(series.closes) == 1:
-        symbol, close = next(iter(series.closes.items()))
-        price.plot(time, close, color=INK, linewidth=0.9)
-        _draw_trades(price, series.trades[symbol])
-        _name(price, f"{symbol} and its {len(series.trades[symbol].profit):,} trades")
-    else:
-        for number, (symbol, close) in enumerate(series.closes.items()):
-            price.plot(time, _rebased(close), color=SEVERAL[number % len(SEVERAL)], linewidth=0.9, label=symbol)
-        trades = sum(len(trades.profit) for trades in series.trades.values())
-        _name(price, f"{len(series.closes)} symbols, first close = 100; {trades:,} trades")
-        _legend(price)
+    several = len(series.closes) > 1
+    for number, (symbol, close) in enumerate(series.closes.items()):
+        # Prices of several symbols are only comparable as multiples of where each began.
+        scale = 100.0 / _first(close) if several else 1.0
+        color = SEVERAL[number % len(SEVERAL)] if several else INK
+        price.plot(time, close * scale, color=color, linewidth=0.9, label=symbol if several else None)
+        _draw_trades(price, series.trades[symbol], scale, named=number == 0)
+    count = sum(len(trades.profit) for trades in series.trades.values())
+    symbols = f"{len(series.closes)} symbols (first close = 100)" if several else next(iter(series.closes), "no symbol")
+    _name(price, f"{symbols} and {count:,} trades")
+    for handle in _legend(price):
+        handle.set_facecolor(SOFT)
 
     equity.plot(time, series.benchmark, color=BENCHMARK, linewidth=1.1, label="buy and hold")
     equity.plot(time, series.equity, color=STRATEGY, linewidth=1.4, label="strategy")
@@ -72,7 +73,7 @@ def backtest(
     drawdown.fill_between(time, -series.drawdown, 0.0, color=LOSS, alpha=0.25, linewidth=0)
     drawdown.plot(time, -series.drawdown, color=LOSS, linewidth=0.8)
     drawdown.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    _name(drawdown, "drawdown", bottom=True)
+    _name(drawdown, "drawdown")
 
     locator = dates.AutoDateLocator()  # type: ignore[no-untyped-call]
     drawdown.xaxis.set_major_locator(locator)
@@ -84,14 +85,21 @@ def backtest(
 def training(history: Mapping[str, Array], *, title: str, subtitle: str, best_epoch: int) -> Figure:
     """The losses, and below them every other column of the history; a line marks the best epoch."""
     losses = [name for name in history if name.endswith("loss")]
-    others = [name for name in history if name not in losses and name != "epoch"]
+    # What the network achieves before how it was taught.
+    others = sorted(
+        (name for name in history if name not in losses and name != "epoch"), key=lambda name: "rate" in name
+    )
     panels = 1 + len(others)
     figure = _figure(height=3.2 + 2.0 * panels)
     grid = figure.subplots(
-        panels, 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": [2.0, *[1.0] * len(others)], "hspace": 0.1}
+        panels,
+        1,
+        sharex=True,
+        squeeze=False,
+        gridspec_kw={"height_ratios": [2.0, *[1.0] * len(others)], "hspace": 0.24},
     )
     axes: list[Axes] = list(grid[:, 0])
-    figure.subplots_adjust(left=0.085, right=0.965, top=1.0 - 0.9 / figure.get_figheight(), bottom=0.08)
+    figure.subplots_adjust(left=0.085, right=0.965, top=1.0 - 1.2 / figure.get_figheight(), bottom=0.08)
     epochs = len(next(iter(history.values()))) if history else 0
     _heading(figure, title, f"{epochs} epochs, the best was epoch {best_epoch}   ·   {subtitle}")
     number = np.arange(1, epochs + 1)
@@ -99,7 +107,7 @@ def training(history: Mapping[str, Array], *, title: str, subtitle: str, best_ep
         axes[0].plot(number, history[name], color=color, linewidth=1.5, label=name.replace("_", " "))
     _name(axes[0], "loss")
     if losses:
-        _legend(axes[0])
+        _legend(axes[0], "upper right")
     for panel, name in zip(axes[1:], others, strict=True):
         panel.plot(number, history[name], color=INK, linewidth=1.2)
         _name(panel, name.replace("_", " "))
@@ -135,52 +143,48 @@ def _headlines(figure: Figure, metrics: Mapping[str, float], benchmark: Mapping[
             figure.text(left, 1.0 - 1.46 / height, held, fontsize=8.5, color=SOFT, va="center")
 
 
-def _draw_trades(axes: Axes, trades: Trades) -> None:
+def _draw_trades(axes: Axes, trades: Trades, scale: float, *, named: bool) -> None:
     """A line from each entry to its exit, green for a profit and red for a loss; triangles where few enough."""
     if not len(trades.profit):
         return
-    entry, leave = _days(trades.entry_time), _days(trades.exit_time)
-    won = trades.profit > 0.0
-    points = np.stack(
-        [np.column_stack([entry, trades.entry_price]), np.column_stack([leave, trades.exit_price])], axis=1
-    )
-    colors = np.where(won, GAIN, LOSS)
+    begin, end = _days(trades.entry_time), _days(trades.exit_time)
+    entry, leave = trades.entry_price * scale, trades.exit_price * scale
+    points = np.stack([np.column_stack([begin, entry]), np.column_stack([end, leave])], axis=1)
+    colors = np.where(trades.profit > 0.0, GAIN, LOSS)
     axes.add_collection(LineCollection(list(points), colors=list(colors), linewidths=1.6, alpha=0.75, zorder=3))
-    if len(won) > MOST_MARKERS:
+    if len(colors) > MOST_MARKERS:
         return
     for chosen, marker, name in ((trades.long, "^", "long entry"), (~trades.long, "v", "short entry")):
         if chosen.any():
             axes.scatter(
+                begin[chosen],
                 entry[chosen],
-                trades.entry_price[chosen],
                 marker=marker,
                 s=26,
                 c=list(colors[chosen]),
                 edgecolors="white",
                 linewidths=0.5,
                 zorder=4,
-                label=name,
+                label=name if named else None,
             )
-    handles = _legend(axes)
-    for handle in handles:
-        handle.set_facecolor(SOFT)
 
 
-def _legend(axes: Axes) -> list[Any]:
-    legend = axes.legend(loc="upper left", bbox_to_anchor=(0.0, 0.93), frameon=False, fontsize=8.5, labelcolor=SOFT)
+def _legend(axes: Axes, where: Any = "upper left") -> list[Any]:
+    if not axes.get_legend_handles_labels()[0]:
+        return []
+    legend = axes.legend(loc=where, frameon=False, fontsize=8.5, labelcolor=SOFT)
     return [handle for handle in legend.legend_handles if handle is not None and hasattr(handle, "set_facecolor")]
 
 
-def _name(axes: Axes, text: str, *, bottom: bool = False) -> None:
-    height, anchor = (0.05, "bottom") if bottom else (0.97, "top")
-    axes.text(0.008, height, text, transform=axes.transAxes, fontsize=10, color=INK, va=anchor, fontweight="bold")
+def _name(axes: Axes, text: str) -> None:
+    axes.set_title(text, loc="left", fontsize=10, color=INK, fontweight="bold", pad=4)
     axes.grid(visible=True, color=GRID, linewidth=0.7)
     axes.set_axisbelow(True)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     axes.spines["bottom"].set_color(GRID)
     axes.tick_params(colors=SOFT, labelsize=8.5, length=0)
-    axes.margins(x=0.01, y=0.12)
+    axes.margins(x=0.01, y=0.06)
 
 
 def _days(time: Array) -> Array:
@@ -192,9 +196,9 @@ def _span(time: Array) -> str:
     return f"{str(time[0])[:10]} to {str(time[-1])[:10]}"
 
 
-def _rebased(close: Array) -> Array:
+def _first(close: Array) -> float:
     known = close[np.isfinite(close)]
-    return close / known[0] * 100.0 if len(known) else close
+    return float(known[0]) if len(known) else 1.0
 
 
 def _drawdown(equity: Array) -> Array:
