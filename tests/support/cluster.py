@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -130,7 +131,9 @@ class Cluster:
         self.home = root / "home"
         self.home.mkdir(parents=True, exist_ok=True)
         self.address = f"127.0.0.1:{free_port()}"
-        self.postgres = EmbeddedPostgres(root / "postgres")
+        # Not below `root`: pytest closes its directories to other accounts, and PostgreSQL runs as one of them.
+        self._database = Path(tempfile.mkdtemp(prefix="holdfast-postgres-"))
+        self.postgres = EmbeddedPostgres(self._database / "cluster")
         self.members: dict[str, Member] = {}
         self._environment = {
             "HOLDFAST_DATA_DIR": str(self.home),
@@ -218,7 +221,19 @@ class Cluster:
                     member.wait(20)
                 except subprocess.TimeoutExpired:
                     member.kill()
-        self.postgres.stop()
+        self.postgres.stop(immediate=True)
+        shutil.rmtree(self._database)
+
+    def heal(self) -> None:
+        """Starts whatever is dead and wakes whatever is frozen; returns when every worker is connected."""
+        if not self.postgres.running:
+            self.postgres.start()
+        for member in self.members.values():
+            if member.alive:
+                member.signal(signal.SIGCONT)
+            else:
+                member.start()
+        self.await_connected(*self._names)
 
     def worker(self, name: str) -> worker_pb2.Worker | None:
         """What the coordinator says of a worker; None when it does not know it or does not answer."""
