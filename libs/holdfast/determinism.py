@@ -31,7 +31,8 @@ def make_deterministic(threads: int | None = None) -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", _CUBLAS_WORKSPACE)
     torch.set_num_threads(count)
     # Raises for an operation that has no deterministic kernel, rather than going on without the promise.
-    torch.use_deterministic_algorithms(True)
+    # (torch.use_deterministic_algorithms is the same for us, but also imports torch's compiler: seconds of every run.)
+    torch.set_deterministic_debug_mode("error")
     # Filling fresh memory is a guard for code that reads what it never wrote; nothing here does, and it costs.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.set_flush_denormal(False)

@@ -7,4 +7,5 @@ import sys
 from holdfast.worker import run_worker
 
 if __name__ == "__main__":
-    sys.exit(run_worker("trainer", execute="trainer.run:execute", preload=["trainer.run"]))
+    # Making an optimiser imports torch._dynamo, which takes seconds: loaded once here, before runs are forked.
+    sys.exit(run_worker("trainer", execute="trainer.run:execute", preload=["trainer.run", "torch._dynamo"]))
