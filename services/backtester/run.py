@@ -32,7 +32,7 @@ log = structlog.get_logger()
 
 PROGRESS_INTERVAL: Final = 0.05  # seconds
 # State saved per second of trading, at most; hashing and writing take some nanoseconds a byte.
-_BYTES_PER_SECOND: Final = 20e6
+_BYTES_PER_SECOND: Final = 10e6
 _STOPS: Final = {
     StopKind.CANCEL: checkpoint_pb2.CHECKPOINT_TYPE_CANCELLATION,
     StopKind.SHUTDOWN: checkpoint_pb2.CHECKPOINT_TYPE_SHUTDOWN,
