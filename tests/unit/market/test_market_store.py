@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -215,3 +218,25 @@ def test_any_bars_come_back_to_the_bit(
     written = random_bars(bars, seed=seed, timeframe=timeframe)
     store.write(written, "test")
     assert same(store.load("TEST", timeframe), written)
+
+
+def test_the_coordinator_asks_without_numbers(store: MarketStore) -> None:
+    """catalogue, check and digest read sidecars only: neither numpy nor polars is imported."""
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom holdfast.market import MarketStore\n"
+        f"store = MarketStore(Path({str(store.directory)!r}))\n"
+        "assert store.catalogue() and store.digest(['SPX'], ['1d', '1w'])\n"
+        "store.check(['SPX'], ['1d', '1w'], '2018-01-01', '2019-01-31')\n"
+        "print([m for m in ('numpy', 'polars', 'talib', 'pandas', 'pyarrow') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_two_imports_at_once_leave_one_whole_series(store: MarketStore) -> None:
+    """Each clears away the other's data file only when the sidecar no longer names it."""
+    series = [random_bars(60, symbol="SPX", seed=seed) for seed in range(1, 9)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda bars: store.write(bars, "test"), series))
+    assert store.load("SPX", "1d").digest() in {bars.digest() for bars in series}
+    assert len(list((store.directory / "SPX").glob("*.parquet"))) == 1

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from holdfast.market import MarketStore, install_sample
-from holdfast.strategy import parse_strategy
+from holdfast.strategy import Strategy, parse_strategy
 from holdfast.strategy.inputs import build_inputs, load_market
 
 EXAMPLES = sorted((Path(__file__).resolve().parents[3] / "examples").glob("*.yaml"))
@@ -42,3 +42,13 @@ def test_an_example_builds_its_inputs(path: Path, store: MarketStore) -> None:
         assert inputs.first_valid < 250
         deviations = inputs.values[inputs.first_valid :].std(axis=0)
         assert (deviations > 0).all(), np.array(inputs.names)[deviations == 0]
+
+
+def test_the_reference_names_every_key() -> None:
+    """examples/README.md is the strategy's reference: no key of any section is missing from it."""
+    reference = (EXAMPLES[0].parent / "README.md").read_text()
+    schema = Strategy.model_json_schema()
+    sections = [schema, *schema["$defs"].values()]
+    keys = {key for section in sections for key in section.get("properties", {})}
+    missing = sorted(key for key in keys - {"name", "description", "nn_inputs"} if f"{key}" not in reference)
+    assert missing == []
