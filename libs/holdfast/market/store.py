@@ -35,6 +35,7 @@ __all__ = ["MarketStore"]
 
 # A span may begin or end this much outside the data: markets are closed on holidays and weekends.
 SLACK: Final = datetime.timedelta(days=7)
+_NEW: Final = ".new-"
 
 log = structlog.get_logger()
 
@@ -221,6 +222,8 @@ class MarketStore:
         frame = pl.DataFrame({name: getattr(bars, name) for name in COLUMNS})
         # One import at a time: clearing away after this one must not take another's new file.
         with _locked(folder):
+            for abandoned in folder.glob(f"{_NEW}*"):
+                abandoned.unlink()  # by an import that was killed
             _replace(folder / series.file, frame)
             _replace(folder / f"{bars.timeframe}.json", sidecar_text(series).encode())
             for stale in folder.glob(f"{bars.timeframe}-*.parquet"):
@@ -243,7 +246,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 def _replace(path: Path, content: bytes | polars.DataFrame) -> None:
     """Writes beside `path`, makes it durable, then renames it over `path`."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=_NEW)
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:

@@ -204,6 +204,14 @@ def test_a_reader_that_meets_an_import_sees_the_new_series(store: MarketStore, m
     assert len(store.load("SPX", "1d")) == 50
 
 
+def test_what_a_killed_import_left_is_cleared_away(store: MarketStore) -> None:
+    (store.directory / "SPX" / ".new-abandoned").write_bytes(b"half")
+    (store.directory / "SPX" / "1d-0123456789abcdef.parquet").write_bytes(b"whole, but never named by a sidecar")
+    assert same(store.load("SPX", "1d"), BARS)
+    store.write(BARS, "test")
+    assert sorted(path.suffix for path in (store.directory / "SPX").iterdir()) == ["", ".json", ".parquet"]
+
+
 def test_nothing_is_not_stored(store: MarketStore) -> None:
     with pytest.raises(InvalidRequest, match="there are no bars"):
         store.write(BARS.slice(0, 0), "test")
