@@ -114,7 +114,8 @@ class ForkServer:
         ours, theirs = socket.socketpair()
         try:
             with theirs:
-                number, pid = await asyncio.wait_for(zygote.fork(theirs, log_path), _FORK_SECONDS)
+                async with asyncio.timeout(_FORK_SECONDS):
+                    number, pid = await zygote.fork(theirs, log_path)
         except BaseException as error:
             ours.close()  # a process forked after all finds its pipe closed, and ends
             if isinstance(error, TimeoutError) and not self._live:

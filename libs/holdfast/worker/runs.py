@@ -162,6 +162,12 @@ class RunHandle:
         self._predecessors = ()
         asked = time.perf_counter()
         process = await self._executor.launch(self.order, self._log_path, self._receive)
+        if self.stopping is not None:
+            # The stop came as the fork was answered; a cancelled launch may succeed all the same.
+            process.signal(signal.SIGKILL)
+            await process.gone()
+            process.close()
+            raise asyncio.CancelledError
         self._process = process
         took = (time.perf_counter() - asked) * 1000
         log.info("Run started", pid=process.pid, milliseconds=round(took, 1), log=str(self._log_path))

@@ -77,6 +77,7 @@ class Theatre:
         self.may_launch.set()
         self.launched = asyncio.Condition()
         self.refuses: Exception | None = None
+        self.stubborn = False  # launches although it is cancelled
 
     async def start(self) -> None: ...
 
@@ -85,7 +86,11 @@ class Theatre:
     async def close(self) -> None: ...
 
     async def launch(self, order: Order, log_path: Path, receive: Callable[[worker_pb2.WorkerMessage], None]) -> Puppet:
-        await self.may_launch.wait()
+        try:
+            await self.may_launch.wait()
+        except asyncio.CancelledError:
+            if not self.stubborn:
+                raise
         if self.refuses is not None:
             raise self.refuses
         self.puppets.append(Puppet(order, receive))
@@ -215,6 +220,19 @@ async def test_a_run_cancelled_before_its_process_never_begins(stage: Stage) -> 
     stage.slots.cancel(assignment().run, "user")
     await stage.slots.idle.wait()
     assert stage.theatre.puppets == []
+    assert stage.ends() == [(1, worker_pb2.RUN_OUTCOME_CANCELLED, "CANCELLED")]
+
+
+async def test_a_launch_that_succeeds_in_spite_of_the_cancel_is_undone(stage: Stage) -> None:
+    stage.theatre.stubborn = True
+    stage.theatre.may_launch.clear()
+    stage.slots.start(assignment())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    stage.slots.cancel(assignment().run, "user")
+    stage.theatre.may_launch.set()
+    await stage.slots.idle.wait()
+    assert [puppet.signals for puppet in stage.theatre.puppets] == [[9]]
     assert stage.ends() == [(1, worker_pb2.RUN_OUTCOME_CANCELLED, "CANCELLED")]
 
 
