@@ -69,6 +69,7 @@ def launch(
     log.parent.mkdir(parents=True, exist_ok=True)
     try:
         with log.open("ab") as output:
+            log_start = output.tell()
             # A session of its own: neither the terminal's Ctrl-C nor its end reaches the process.
             process = subprocess.Popen(
                 list(command),
@@ -90,6 +91,7 @@ def launch(
         born=born,
         command=list(command),
         log=str(log),
+        log_start=log_start,
         address=address,
         worker_id=worker_id,
     )
@@ -116,10 +118,12 @@ def stop(home: Path, records: Sequence[Record], grace: float) -> list[str]:
     return killed
 
 
-def last_lines(path: str, count: int = 8) -> list[str]:
-    """The last lines of a log; none when there is no log."""
+def last_lines(record: Record, count: int = 8) -> list[str]:
+    """The last lines that this start of the process wrote to its log."""
     try:
-        return Path(path).read_text(errors="replace").splitlines()[-count:]
+        with Path(record.log).open("rb") as log:
+            log.seek(record.log_start)
+            return log.read().decode(errors="replace").splitlines()[-count:]
     except FileNotFoundError:
         return []
 

@@ -25,6 +25,8 @@ class Record:
     born: str
     command: list[str]
     log: str
+    # Where this start's lines begin in the log, bytes.
+    log_start: int = 0
     address: str = ""
     worker_id: str = ""
 

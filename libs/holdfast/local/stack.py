@@ -47,10 +47,13 @@ def bring_up(settings: Settings, *, trainers: int, backtesters: int, slots: int,
     home.mkdir(parents=True, exist_ok=True)
     with _alone(home):
         started: list[Record] = []
+        undo: list[Callable[[], object]] = []
         try:
             coordinator = running(home, COORDINATOR)
             if coordinator is None:
-                coordinator = _start_coordinator(settings, tell)
+                host, port = _listen_address(settings)
+                database_url = settings.database_url or _start_postgres(home, tell, undo)
+                coordinator = _start_coordinator(settings, host, port, database_url)
                 started.append(coordinator)
             workers = []
             for worker_id, module in worker_names(trainers, backtesters):
@@ -64,6 +67,8 @@ def bring_up(settings: Settings, *, trainers: int, backtesters: int, slots: int,
             _await_answers(coordinator, workers)
         except BaseException:
             stop(home, list(reversed(started)), settings.grace_seconds + STOP_MARGIN)
+            for step in undo:
+                step()
             raise
         return [record for record in read_all(home) if alive(record)]
 
@@ -98,16 +103,17 @@ def take_down(settings: Settings, *, tell: Tell) -> list[str]:
         return stopped
 
 
-def _start_coordinator(settings: Settings, tell: Tell) -> Record:
-    host, port = _listen_address(settings)
-    database_url = settings.database_url
-    if not database_url:
-        from holdfast.embedded_postgres import EmbeddedPostgres
+def _start_postgres(home: Path, tell: Tell, undo: list[Callable[[], object]]) -> str:
+    from holdfast.embedded_postgres import EmbeddedPostgres
 
-        postgres = EmbeddedPostgres(settings.home / "postgres")
-        if not postgres.running:
-            tell(f"Starting PostgreSQL in {postgres.directory} …")
-        database_url = postgres.start()
+    postgres = EmbeddedPostgres(home / "postgres")
+    if not postgres.running:
+        tell(f"Starting PostgreSQL in {postgres.directory} …")
+        undo.append(postgres.stop)
+    return postgres.start()
+
+
+def _start_coordinator(settings: Settings, host: str, port: int, database_url: str) -> Record:
     environment = _environment(settings.home) | {
         "HOLDFAST_DATABASE_URL": database_url,
         "HOLDFAST_LISTEN": f"{host}:{port}",
@@ -196,7 +202,7 @@ def _await_answers(coordinator: Record, workers: Sequence[Record]) -> None:
 
 
 def _did_not_start(record: Record, why: str) -> HoldfastError:
-    lines = last_lines(record.log)
+    lines = last_lines(record)
     # A service's own last words are the best explanation there is.
     words = next((line.removeprefix("holdfast: ") for line in reversed(lines) if line.startswith("holdfast: ")), "")
     told = words or "its last lines are:\n  " + "\n  ".join(lines)
