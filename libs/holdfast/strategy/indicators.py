@@ -10,12 +10,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import talib
 from numpy.typing import NDArray
-from talib import abstract
 
 from holdfast.errors import InvalidRequest, Violation
 from holdfast.market.bars import Bars
+from holdfast.strategy._talib import abstract, talib
 from holdfast.strategy.catalogue import COLUMNS, MOVING_AVERAGES, PRICES, functions
 from holdfast.strategy.columns import split_reference
 from holdfast.strategy.features import Indicator
