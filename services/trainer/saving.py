@@ -25,7 +25,7 @@ _STOP_TYPES = {
 class Saver:
     """Turns ends of steps and epochs, stops and failures into checkpoints.
 
-    `spacing`: least seconds between two periodic saves. A tiny network passes an epoch in milliseconds, less than saving
+    `spacing`: least seconds between two periodic saves. A tiny network has an epoch in milliseconds, less than a save
     takes: what is lost by waiting is trained again sooner. 0 saves whenever the policy says so. The clock decides only
     which checkpoints exist, never what is in them.
     """
