@@ -6,21 +6,62 @@ artifacts   a directory of files under one manifest with SHA-256 digests; verifi
 exact       JSON that keeps every float, NaN and infinity included
 snapshot    one moment of a run; the manifest of a checkpoint
 writer      saves snapshots beside the run
+saver       the process that hashes and writes them, so that the run's own does neither
 catalogue   load, verify, discover and delete checkpoints
 tensors     torch tensors as safetensors (the one module that imports torch)
+
+Each is imported when it is first used: the saver must start at once.
 """
 
-from holdfast.checkpoints.artifacts import Artifacts, Written, read_artifacts, write_artifacts
-from holdfast.checkpoints.catalogue import (
-    LoadedCheckpoint,
-    delete_checkpoint,
-    discover_checkpoints,
-    load_checkpoint,
-    verify_checkpoint,
-)
-from holdfast.checkpoints.snapshot import Snapshot
-from holdfast.checkpoints.store import Buffer, Store, StoredFile, open_store
-from holdfast.checkpoints.writer import CheckpointWriter
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from holdfast.checkpoints.artifacts import (
+        Artifacts,
+        Written,
+        read_artifacts,
+        write_artifacts,
+    )
+    from holdfast.checkpoints.catalogue import (
+        LoadedCheckpoint,
+        delete_checkpoint,
+        discover_checkpoints,
+        load_checkpoint,
+        verify_checkpoint,
+    )
+    from holdfast.checkpoints.snapshot import (
+        Snapshot,
+    )
+    from holdfast.checkpoints.store import (
+        Buffer,
+        Store,
+        StoredFile,
+        open_store,
+    )
+    from holdfast.checkpoints.writer import (
+        CheckpointWriter,
+    )
+
+_HOMES = {
+    "Artifacts": "artifacts",
+    "Buffer": "store",
+    "CheckpointWriter": "writer",
+    "LoadedCheckpoint": "catalogue",
+    "Snapshot": "snapshot",
+    "Store": "store",
+    "StoredFile": "store",
+    "Written": "artifacts",
+    "delete_checkpoint": "catalogue",
+    "discover_checkpoints": "catalogue",
+    "load_checkpoint": "catalogue",
+    "open_store": "store",
+    "read_artifacts": "artifacts",
+    "verify_checkpoint": "catalogue",
+    "write_artifacts": "artifacts",
+}
 
 __all__ = [
     "Artifacts",
@@ -39,3 +80,11 @@ __all__ = [
     "verify_checkpoint",
     "write_artifacts",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = found
+    return found

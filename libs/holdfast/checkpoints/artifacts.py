@@ -55,11 +55,11 @@ def write_artifacts(
 ) -> Written:
     """Writes a new directory with its manifest last.
 
-    `artifacts`: content by file name, or callables that make it (called here, so that a writer thread does the work).
+    `artifacts`: content by file name, or callables that make it (called here, on the writer's thread).
     `manifest`: further fields, exact JSON. Raises FileExistsError when the directory is already there, OSError when the
     store fails.
     """
-    files = {safe_name(name): _parts(content) for name, content in artifacts.items()}
+    files = {safe_name(name): parts_of(content) for name, content in artifacts.items()}
     # Hashing and writing both leave the GIL: side by side they cost what the slower one costs.
     with ThreadPoolExecutor(1, thread_name_prefix="artifact-digests") as pool:
         digests = pool.submit(_digest_table, files)
@@ -178,7 +178,8 @@ def _corrupted(uri: str, name: str, problem: str) -> Corrupted:
     )
 
 
-def _parts(content: Content) -> Parts:
+def parts_of(content: Content) -> Parts:
+    """The buffers of a content, made now if it is a callable."""
     if callable(content):
         content = content()
     return [content] if isinstance(content, bytes | bytearray | memoryview) else content

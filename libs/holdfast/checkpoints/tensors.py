@@ -45,19 +45,27 @@ def pack_tensors(tensors: Mapping[str, torch.Tensor]) -> list[Buffer]:
     parts: list[Buffer] = []
     offset = 0
     for name, tensor in ordered:
-        flat = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-        end = offset + flat.numel()
+        memory = _memory(tensor)
+        end = offset + memory.nbytes
         header[name] = {
             "dtype": _NAMES[tensor.dtype],
             "shape": list(tensor.shape),
             "data_offsets": [offset, end],
         }
         offset = end
-        if flat.numel():
-            parts.append(flat.numpy().data)
+        if memory.nbytes:
+            parts.append(memory)
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     return [len(text).to_bytes(8, "little") + text, *parts]
+
+
+def _memory(tensor: torch.Tensor) -> memoryview:
+    # Few steps, each of them Python: this runs under the lock that the run's loop needs.
+    plain = tensor.detach().cpu().contiguous()
+    if plain.dtype == torch.bfloat16:
+        plain = plain.view(torch.int16)  # NumPy has no bfloat16; the bytes are what counts
+    return plain.numpy().data
 
 
 def unpack_tensors(data: bytes, *, source: str = "tensors") -> dict[str, torch.Tensor]:

@@ -18,6 +18,7 @@ class ListeningRun:
         self.saved: list[checkpoint_pb2.Checkpoint] = []
         self.notices: list[tuple[str, str]] = []
         self.noticed = threading.Event()
+        self.heard = threading.Event()  # a save ended, well or not
 
     @property
     def assignment(self) -> Assignment:
@@ -32,7 +33,9 @@ class ListeningRun:
 
     def checkpoint_saved(self, checkpoint: checkpoint_pb2.Checkpoint) -> None:
         self.saved.append(checkpoint)
+        self.heard.set()
 
     def notice(self, kind: str, message: str, details: Mapping[str, str] | None = None) -> None:
         self.notices.append((kind, message))
         self.noticed.set()
+        self.heard.set()
