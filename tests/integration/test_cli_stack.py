@@ -106,21 +106,24 @@ def test_train_backtest_report(cli: Cli, model: str, tmp_path: Path) -> None:
 
 def test_ctrl_c_cancels_and_the_resume_command_works(cli: Cli) -> None:
     endless = ["--epochs", "100000", "--set", "training.early_stopping=null"]
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "holdfast.cli", "train", str(STRATEGY), *endless],
         env=cli.environment,
-        stdout=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-    )
-    assert process.stderr is not None
-    said = []
-    for line in process.stderr:
-        said.append(line)
-        if line.startswith("training "):  # a progress line: epochs are being done
-            process.send_signal(signal.SIGINT)
-            break
-    said.append(process.communicate(timeout=60)[1])
+    ) as process:
+        assert process.stderr is not None
+        said = []
+        try:
+            for line in process.stderr:
+                said.append(line)
+                if line.startswith("training "):  # a progress line: epochs are being done
+                    process.send_signal(signal.SIGINT)
+                    break
+            said.append(process.communicate(timeout=90)[1])
+        finally:
+            process.kill()
     text = "".join(said)
     assert process.returncode == 1, text
     assert "Traceback" not in text

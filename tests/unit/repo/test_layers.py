@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -46,7 +47,9 @@ def test_help_is_light(arguments: list[str]) -> None:
     assert "pydantic" not in loaded or arguments != ["--help"]
 
 
-def test_the_time_of_help_is_told(record_property: pytest.RecordProperty, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_time_of_help_is_told(
+    record_property: Callable[[str, object], None], capsys: pytest.CaptureFixture[str]
+) -> None:
     """The target is 0.3 s on an idle machine. Told, not asserted: a busy machine proves nothing."""
     taken = []
     for _ in range(5):
