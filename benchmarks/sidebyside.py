@@ -1,35 +1,65 @@
-"""Times several ways of doing one thing, interleaved, and prints their ratios. Owns no subject."""
+"""Times several ways of doing one thing, interleaved, and prints their ratios. Owns no subject.
+
+Beside the wall's time stands the CPU time of this process, all its threads: on a busy machine the wall measures the
+neighbours, the CPU time still measures the way.
+"""
 
 from __future__ import annotations
 
+import gc
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 
-def interleave(ways: Mapping[str, Callable[[], object]], *, rounds: int) -> dict[str, list[float]]:
-    """Seconds per call by name: every round runs every way once, so that a slow moment hits all of them.
+@dataclass(slots=True)
+class Timing:
+    """Seconds of each counted call."""
+
+    wall: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+
+
+def interleave(ways: Mapping[str, Callable[[], object]], *, rounds: int) -> dict[str, Timing]:
+    """Timings by name: every round runs every way once, so that a slow moment hits all of them.
 
     The first round is not counted: it fills caches.
     """
-    times: dict[str, list[float]] = {name: [] for name in ways}
+    timings = {name: Timing() for name in ways}
     for number in range(rounds + 1):
         for name, way in ways.items():
-            start = time.perf_counter()
+            gc.collect()
+            wall, cpu = time.perf_counter(), time.process_time()
             way()
-            elapsed = time.perf_counter() - start
+            wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
             if number:
-                times[name].append(elapsed)
-    return times
+                timings[name].wall.append(wall)
+                timings[name].cpu.append(cpu)
+    return timings
 
 
-def print_table(title: str, times: Mapping[str, list[float]], *, base: str, amount: float = 0, unit: str = "") -> None:
-    """Medians, spread, throughput and the ratio to `base`; `amount` of `unit` is done per call."""
+def print_table(title: str, timings: Mapping[str, Timing], *, base: str, amount: float = 0, unit: str = "") -> None:
+    """Best and median wall time, their ratios to `base`, best CPU time; `amount` of `unit` is done per call."""
     print(f"\n{title}")
-    reference = statistics.median(times[base])
-    for name, values in times.items():
-        median = statistics.median(values)
-        rate = f"{amount / median:10.1f} {unit}/s" if amount else ""
-        print(
-            f"  {name:<44} {median * 1000:10.2f} ms  (best {min(values) * 1000:.2f}) {rate}  {median / reference:6.3f} x"
-        )
+    print(f"  {'':<40} {'best ms':>9} {'ratio':>6} {'median ms':>10} {'ratio':>6} {'CPU ms':>9} {'ratio':>6}")
+    reference = timings[base]
+    for name, timing in timings.items():
+        columns = []
+        for width, measure, values, others in (
+            (9, min, timing.wall, reference.wall),
+            (10, statistics.median, timing.wall, reference.wall),
+            (9, min, timing.cpu, reference.cpu),
+        ):
+            columns.append(f"{measure(values) * 1000:{width}.1f} {measure(values) / measure(others):6.3f}")
+        rate = f"  {amount / min(timing.wall):8.0f} {unit}/s" if amount else ""
+        print(f"  {name:<40} {' '.join(columns)}{rate}", flush=True)
+
+
+def print_cost(timings: Mapping[str, Timing], counts: Mapping[str, int], *, base: str, what: str) -> None:
+    """What one `what` costs, in ms of the wall and of this process's CPU; `counts` of them were done per call."""
+    for name, count in counts.items():
+        if count:
+            wall = (min(timings[name].wall) - min(timings[base].wall)) / count * 1000
+            cpu = (min(timings[name].cpu) - min(timings[base].cpu)) / count * 1000
+            print(f"  {name}: {count} {what}s, each {wall:+.2f} ms of the wall, {cpu:+.2f} ms of the run's CPU")

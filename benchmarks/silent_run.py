@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
+import structlog
+
 from holdfast.v1 import checkpoint_pb2, operation_pb2
 from holdfast.worker.run import Assignment, StopKind
+
+
+def be_quiet() -> None:
+    """Logs errors only: a benchmark's output is its tables."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
 
 
 class SilentRun:

@@ -12,8 +12,9 @@ import warnings
 from pathlib import Path
 
 import torch
-import torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint.state_dict_loader import load as dcp_load_into
 from torch.distributed.checkpoint.state_dict_saver import async_save
+from torch.distributed.checkpoint.state_dict_saver import save as dcp_save
 
 from benchmarks.sidebyside import interleave, print_table
 from holdfast.checkpoints import open_store, read_artifacts, write_artifacts
@@ -71,13 +72,13 @@ def main() -> None:
         uri, path = ours(), torch_save(durable=True)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            dcp.save(tensors, checkpoint_id=str(root / "dcp"), no_dist=True)
+            dcp_save(tensors, checkpoint_id=str(root / "dcp"), no_dist=True)
 
         def dcp_load() -> None:
             into = {name: torch.empty_like(tensor) for name, tensor in tensors.items()}
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                dcp.load(into, checkpoint_id=str(root / "dcp"), no_dist=True)
+                dcp_load_into(into, checkpoint_id=str(root / "dcp"), no_dist=True)
 
         loads = interleave(
             {
