@@ -19,6 +19,13 @@ from holdfast.local.records import read_all
 
 ROOT = Path(__file__).resolve().parents[2]
 STRATEGY = ROOT / "examples" / "spx_daily.yaml"
+# A shell starts background jobs with SIGINT ignored, and this test suite may be one.
+INTERRUPTIBLE = """
+import signal
+from holdfast.cli.__main__ import run
+signal.signal(signal.SIGINT, signal.default_int_handler)
+run()
+"""
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -107,7 +114,7 @@ def test_train_backtest_report(cli: Cli, model: str, tmp_path: Path) -> None:
 def test_ctrl_c_cancels_and_the_resume_command_works(cli: Cli) -> None:
     endless = ["--epochs", "100000", "--set", "training.early_stopping=null"]
     with subprocess.Popen(
-        [sys.executable, "-m", "holdfast.cli", "train", str(STRATEGY), *endless],
+        [sys.executable, "-c", INTERRUPTIBLE, "train", str(STRATEGY), *endless],
         env=cli.environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

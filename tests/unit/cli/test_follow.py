@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +89,15 @@ def test_detach_prints_the_id_alone_on_stdout(script: Script, holdfast: Command,
     assert script.asked("StartTraining")[0].max_attempts == 3
 
 
-def interrupting(*then: Callable[[], Any]) -> Callable[[Any], AsyncIterator[Any]]:
+@pytest.fixture(autouse=True)
+def _interruptible() -> Iterator[None]:
+    # A shell starts background jobs with SIGINT ignored, and this test suite may be one.
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, former)
+
+
+def interrupting() -> Callable[[Any], AsyncIterator[Any]]:
     """A watch during which the user presses Ctrl-C; it goes on only in the next call."""
 
     async def watch(request: Any) -> AsyncIterator[Any]:
