@@ -21,7 +21,8 @@ def generate(into: Path) -> None:
     """Writes the generated package below `into`."""
     well_known = Path(grpc_tools.__file__).parent / "_proto"
     sources = sorted(str(path.relative_to(PROTOS)) for path in PROTOS.rglob("*.proto"))
-    outputs = [f"--{plugin}_out={into}" for plugin in ("python", "pyi", "grpc_python", "mypy_grpc")]
+    outputs = [f"--{plugin}_out={into}" for plugin in ("python", "pyi", "grpc_python")]
+    outputs.append(f"--mypy_grpc_out=quiet:{into}")
     # protoc looks for protoc-gen-mypy_grpc on the path; it lies beside the interpreter, active environment or not.
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     status = protoc.main(["protoc", f"-I{PROTOS}", f"-I{well_known}", *outputs, *sources])
