@@ -81,7 +81,10 @@ class Checkpoints:
         )  # fmt: skip
         if row is None:
             return None
-        operation = replace(Operation.from_row(row), checkpoint=checkpoint)
+        newest = (
+            checkpoint if row["checkpoint_id"] == checkpoint.checkpoint_id else await self.get(row["checkpoint_id"])
+        )
+        operation = replace(Operation.from_row(row), checkpoint=newest)
         self._store.announce(operation, event_type, text, details)
         for dropped in await self._database.fetch("drop_older", operation_id, KEEP):
             self._rubbish.put_nowait(checkpoint_from_row(dropped))

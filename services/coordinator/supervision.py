@@ -99,7 +99,8 @@ class Supervision:
         worker = session.worker
         delay, last_seen = REDIAL_FIRST, time.monotonic()
         try:
-            while self._registry.is_current(worker):
+            # The flag as well as the cancellation: a task group that fails in that very moment swallows the latter.
+            while self._registry.is_current(worker) and not session.ended:
                 try:
                     await self._one_stream(session)
                     reason = "the worker ended it"
@@ -111,6 +112,8 @@ class Supervision:
                     log.warning("Supervise stream lost", worker=worker.id, reason=reason)
                     delay, last_seen = REDIAL_FIRST, time.monotonic()
                     self._registry.disconnect(worker)
+                if session.ended:
+                    return
                 if time.monotonic() - last_seen > self._give_up_after:
                     log.info("Worker given up", worker=worker.id, reason=reason)
                     return
@@ -258,6 +261,7 @@ class _Session:
         self.outbound: asyncio.Queue[worker_pb2.CoordinatorMessage] = asyncio.Queue()
         self.inbound: asyncio.Queue[_Fact] = asyncio.Queue()
         self.questioned: set[tuple[str, int]] = set()
+        self.ended = False
 
     def reset(self) -> None:
         """A new stream: whatever was not acknowledged is sent again, so nothing of the old one is kept."""
@@ -274,6 +278,7 @@ class _Session:
 
     def end(self) -> None:
         """Cancels the session's task; it closes the channel itself."""
+        self.ended = True
         if self.task is not None:
             self.task.cancel()
 

@@ -5,20 +5,20 @@ from __future__ import annotations
 import math
 import re
 from datetime import date
-from pathlib import PurePosixPath
 
 from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
 
+from holdfast.checkpoints.snapshot import is_checkpoint_id
 from holdfast.errors import InvalidRequest, Violation
 
 # Ids become parts of paths: nothing that could climb out of a directory.
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 # <operation>/<attempt>-<unit>[.<step>][-<type>]; the type is told for all but periodic ones.
-CHECKPOINT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}/[0-9]{1,10}-[0-9]{1,19}(\.[0-9]{1,19})?(-[a-z]{1,32})?")
 ADDRESS = re.compile(r"[^\s:]+:\d{1,5}|\[[^\s\]]+\]:\d{1,5}")
 REQUEST_ID = re.compile(r"[\x21-\x7e]{0,128}")
 
 MAX_PAGE = 1000
+MAX_CHECKPOINT_ID = 200  # characters
 MAX_TEXT = 10_000  # characters of a reason
 MAX_STRATEGY = 4 * 1024 * 1024  # characters
 
@@ -54,7 +54,7 @@ class Fields:
 
     def checkpoint_id(self, path: str, value: str, *, optional: bool = False) -> None:
         """A checkpoint's id."""
-        good = (optional and not value) or CHECKPOINT_ID.fullmatch(value) is not None
+        good = (optional and not value) or (len(value) <= MAX_CHECKPOINT_ID and is_checkpoint_id(value))
         self.check(good, path, value, "an id such as training-3f9c1b2a7d4e/1-20")
 
     def request_id(self, value: str) -> None:
@@ -92,12 +92,6 @@ class Fields:
         except ValueError:
             good = False
         self.check(good, path, value, "a day as YYYY-MM-DD, or nothing")
-
-
-def checkpoint_name(value: str) -> str:
-    """A checkpoint's id, also when the caller gave its address."""
-    parts = PurePosixPath(value).parts
-    return "/".join(parts[-2:]) if len(parts) > 2 else value
 
 
 def _shown(value: object) -> str:

@@ -4,7 +4,13 @@
 -- $14 event type, $15 message, $16 details, $17 the attempt that saved it.
 WITH live AS (
     UPDATE operations SET
-        checkpoint_id = $4, update_time = clock_timestamp(), last_sequence = last_sequence + 1
+        -- Reports may come late: the pointer never goes back.
+        checkpoint_id = CASE
+            WHEN EXISTS (
+                SELECT 1 FROM checkpoints c
+                WHERE c.id = operations.checkpoint_id AND (c.attempt, c.unit, c.step) > ($17::integer, $7::bigint, $8::bigint)
+            ) THEN checkpoint_id ELSE $4 END,
+        update_time = clock_timestamp(), last_sequence = last_sequence + 1
     WHERE id = $1 AND attempt = $2 AND status = ANY ($3) AND NOT EXISTS (SELECT 1 FROM checkpoints WHERE id = $4)
     RETURNING *
 ), saved AS (
@@ -22,7 +28,7 @@ SELECT * FROM checkpoints WHERE id = $1;
 
 -- name: list_checkpoints_of
 -- Newest first: the order in which a resume tries them.
-SELECT * FROM checkpoints WHERE operation_id = $1 ORDER BY attempt DESC, unit DESC, step DESC;
+SELECT * FROM checkpoints WHERE operation_id = $1 ORDER BY attempt DESC, unit DESC, step DESC, create_time DESC;
 
 -- name: list_checkpoints
 SELECT * FROM checkpoints
@@ -38,7 +44,7 @@ UPDATE checkpoints SET corrupt_time = clock_timestamp() WHERE id = $1 AND corrup
 -- All but the newest $2 good ones.
 DELETE FROM checkpoints WHERE id IN (
     SELECT id FROM checkpoints WHERE operation_id = $1
-    ORDER BY (corrupt_time IS NOT NULL), attempt DESC, unit DESC, step DESC
+    ORDER BY (corrupt_time IS NOT NULL), attempt DESC, unit DESC, step DESC, create_time DESC
     OFFSET $2
 )
 RETURNING *;
@@ -57,7 +63,7 @@ WITH dropped AS (
     UPDATE operations o SET
         checkpoint_id = (
             SELECT c.id FROM checkpoints c WHERE c.operation_id = o.id AND c.id <> $1
-            ORDER BY (c.corrupt_time IS NOT NULL), c.attempt DESC, c.unit DESC, c.step DESC LIMIT 1
+            ORDER BY (c.corrupt_time IS NOT NULL), c.attempt DESC, c.unit DESC, c.step DESC, c.create_time DESC LIMIT 1
         ),
         update_time = clock_timestamp(), last_sequence = last_sequence + 1
     FROM dropped WHERE o.id = dropped.operation_id AND o.status = ANY ($2)

@@ -1,0 +1,325 @@
+"""A worker that does exactly what a test tells it: the real protocol over loopback, no run behind it.
+
+It is how tests produce the interleavings that real workers only meet by bad luck: a stale attempt, an acknowledgement
+that comes late, a new incarnation, silence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+from holdfast.errors import HoldfastError
+from holdfast.service import Server, Service, create_channel, create_server
+from holdfast.v1 import (
+    backtester_service_pb2,
+    backtester_service_pb2_grpc,
+    checkpoint_pb2,
+    coordinator_service_pb2,
+    coordinator_service_pb2_grpc,
+    operation_pb2,
+    trainer_service_pb2,
+    trainer_service_pb2_grpc,
+    worker_pb2,
+)
+
+DEADLINE = 20.0  # seconds until a condition that never comes true fails its test
+
+
+async def until(condition: Callable[[], Any], what: str, deadline: float = DEADLINE) -> Any:
+    """The condition's first true value; it may be a coroutine function."""
+    end = asyncio.get_running_loop().time() + deadline
+    while True:
+        value = condition()
+        if isinstance(value, Awaitable):
+            value = await value
+        if value:
+            return value
+        assert asyncio.get_running_loop().time() < end, f"not within {deadline:g} s: {what}"
+        await asyncio.sleep(0.005)
+
+
+class ScriptedWorker:
+    """`assignments`, `cancels`, `orders`, `acknowledged`: what it was told. `fact`, `heartbeat`: what it says."""
+
+    def __init__(
+        self,
+        coordinator: str,
+        worker_id: str = "worker-1",
+        *,
+        kind: worker_pb2.WorkerKind = worker_pb2.WORKER_KIND_TRAINER,
+        slots: int = 1,
+        incarnation: str = "",
+        beats: bool = True,
+        heartbeat_interval: float = 0.1,
+        capabilities: tuple[str, ...] = (),
+    ) -> None:
+        self.id = worker_id
+        self.kind = kind
+        self.slots = slots
+        self.incarnation = incarnation or uuid.uuid4().hex
+        self.beats = beats
+        self.capabilities = capabilities
+        self.draining = False
+        self.assignments: list[tuple[worker_pb2.RunAssignment, checkpoint_pb2.CheckpointRef | None]] = []
+        self.cancels: list[worker_pb2.RunRef] = []
+        self.orders: list[worker_pb2.CoordinatorMessage] = []
+        self.acknowledged: set[int] = set()
+        self.epochs: list[int] = []
+        self.runs: dict[str, int] = {}
+        # Raised at the next assignment (each once), or at every cancel.
+        self.refusals: list[HoldfastError | None] = []
+        self.cancel_refusal: HoldfastError | None = None
+        self.before_answer: Callable[[], Awaitable[None]] | None = None
+        self.streams = 0
+        self._coordinator = coordinator
+        self._interval = heartbeat_interval
+        self._server: Server | None = None
+        self._channel: Any = None
+        self._outgoing: asyncio.Queue[worker_pb2.WorkerMessage | None] = asyncio.Queue()
+        self._durable: dict[int, worker_pb2.WorkerMessage] = {}
+        self._sequence = 0
+
+    async def __aenter__(self) -> ScriptedWorker:
+        await self.serve()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.die()
+
+    @property
+    def address(self) -> str:
+        """Where it listens."""
+        assert self._server is not None
+        return self._server.address
+
+    @property
+    def connected(self) -> bool:
+        """Whether a stream is open."""
+        return self.streams > 0
+
+    async def serve(self) -> None:
+        """Starts its server; nobody knows of it yet."""
+        trainer = self.kind == worker_pb2.WORKER_KIND_TRAINER
+        add = (
+            trainer_service_pb2_grpc.add_TrainerServiceServicer_to_server
+            if trainer
+            else backtester_service_pb2_grpc.add_BacktesterServiceServicer_to_server
+        )
+        name = "TrainerService" if trainer else "BacktesterService"
+        self._server = create_server("127.0.0.1:0", [Service(add, _Servicer(self), f"holdfast.v1.{name}")])
+        await self._server.start()
+        self._channel = create_channel(self._coordinator, retries=False)
+
+    async def die(self) -> None:
+        """As a killed process: the server is gone at once."""
+        if self._server is not None:
+            await self._server.stop(0)
+            await self._channel.close()
+            self._server = None
+
+    async def register(
+        self,
+        current: list[worker_pb2.RunState] | None = None,
+        finished: list[worker_pb2.RunFinished] | None = None,
+        *,
+        connect: bool = True,
+    ) -> coordinator_service_pb2.RegisterWorkerResponse:
+        """RegisterWorker, and waits for the stream."""
+        if current is None:
+            current = [worker_pb2.RunState(run=ref(*run)) for run in self.runs.items()]
+        stub = coordinator_service_pb2_grpc.CoordinatorServiceStub(self._channel)
+        before = len(self.epochs)
+        response = await stub.RegisterWorker(
+            coordinator_service_pb2.RegisterWorkerRequest(
+                worker_id=self.id,
+                incarnation=self.incarnation,
+                kind=self.kind,
+                address=self.address,
+                slots=self.slots,
+                capabilities=self.capabilities,
+                current_runs=current,
+                finished_runs=finished or [],
+                version="scripted",
+                draining=self.draining,
+            )
+        )
+        if connect:
+            await until(lambda: len(self.epochs) > before and self.connected, f"a stream to {self.id}")
+        return response
+
+    async def assigned(self, number: int = 1) -> tuple[operation_pb2.Operation | str, int]:
+        """The operation and attempt of the newest assignment, once there are `number` of them."""
+        await until(lambda: len(self.assignments) >= number, f"assignment {number} of {self.id}")
+        run = self.assignments[number - 1][0].run
+        return run.operation_id, run.attempt
+
+    def heartbeat(self) -> None:
+        """What runs now."""
+        runs = [ref(*run) for run in self.runs.items()]
+        self.say(heartbeat=worker_pb2.Heartbeat(runs=runs, draining=self.draining))
+
+    def progress(self, operation_id: str, attempt: int, unit: int) -> None:
+        """May be lost."""
+        progress = operation_pb2.Progress(phase="training", unit_name="epoch", unit=unit, total_units=100)
+        self.say(progress=worker_pb2.ProgressReport(run=ref(operation_id, attempt), progress=progress))
+
+    def say(self, **fact: Any) -> None:
+        """A fact without a number."""
+        self._outgoing.put_nowait(worker_pb2.WorkerMessage(**fact))
+
+    def fact(self, **fact: Any) -> int:
+        """A durable fact: sent on every new stream until it is acknowledged. Returns its number."""
+        self._sequence += 1
+        message = worker_pb2.WorkerMessage(sequence=self._sequence, **fact)
+        self._durable[self._sequence] = message
+        self._outgoing.put_nowait(message)
+        return self._sequence
+
+    def send_again(self, number: int) -> None:
+        """As after an acknowledgement that got lost."""
+        self._outgoing.put_nowait(self._durable[number])
+
+    async def settled(self, number: int) -> None:
+        """Until the coordinator has acknowledged the fact."""
+        await until(lambda: number in self.acknowledged, f"the acknowledgement of fact {number}")
+
+    def cut(self) -> None:
+        """Ends the stream from this side."""
+        self._outgoing.put_nowait(None)
+
+    def stopped(self) -> list[tuple[str, int]]:
+        """The runs it was told to stop."""
+        return [
+            (order.stop_run.run.operation_id, order.stop_run.run.attempt)
+            for order in self.orders
+            if order.WhichOneof("message") == "stop_run"
+        ]
+
+    # What the servicer does
+
+    async def take(self, assignment: worker_pb2.RunAssignment, checkpoint: checkpoint_pb2.CheckpointRef | None) -> None:
+        if self.before_answer is not None:
+            await self.before_answer()
+        refusal = self.refusals.pop(0) if self.refusals else None
+        if refusal is not None:
+            raise refusal
+        self.runs[assignment.run.operation_id] = assignment.run.attempt
+        self.assignments.append((assignment, checkpoint))
+
+    async def stream(self, incoming: Any, wrapper: Any) -> AsyncIterator[Any]:
+        self.streams += 1
+        self._outgoing = outgoing = asyncio.Queue()
+        current = [worker_pb2.RunState(run=ref(*run)) for run in self.runs.items()]
+        hello = worker_pb2.WorkerHello(worker_id=self.id, incarnation=self.incarnation, current_runs=current)
+        outgoing.put_nowait(worker_pb2.WorkerMessage(hello=hello))
+        for number, message in self._durable.items():
+            if number not in self.acknowledged:
+                outgoing.put_nowait(message)
+        listener = asyncio.create_task(self._listen(incoming), name=f"{self.id} listens")
+        beat = asyncio.create_task(self._beat(outgoing), name=f"{self.id} beats")
+        try:
+            while True:
+                message = await outgoing.get()
+                if message is None:
+                    return
+                yield wrapper(message=message)
+        finally:
+            self.streams -= 1
+            for task in (listener, beat):
+                task.cancel()
+            await asyncio.gather(listener, beat, return_exceptions=True)
+
+    async def _listen(self, incoming: Any) -> None:
+        async for request in incoming:
+            message = request.message
+            self.epochs.append(message.coordinator_epoch)
+            if message.WhichOneof("message") == "acknowledgement":
+                self.acknowledged.update(message.acknowledgement.sequences)
+            else:
+                self.orders.append(message)
+
+    async def _beat(self, outgoing: asyncio.Queue[worker_pb2.WorkerMessage | None]) -> None:
+        while True:
+            if self.beats:
+                runs = [ref(*run) for run in self.runs.items()]
+                heartbeat = worker_pb2.Heartbeat(runs=runs, draining=self.draining)
+                outgoing.put_nowait(worker_pb2.WorkerMessage(heartbeat=heartbeat))
+            await asyncio.sleep(self._interval)
+
+
+class _Servicer:
+    """Both services' methods: they differ only in their messages' names."""
+
+    def __init__(self, worker: ScriptedWorker) -> None:
+        self._worker = worker
+        trainer = worker.kind == worker_pb2.WORKER_KIND_TRAINER
+        noun, self._service = ("Training", "TrainerService") if trainer else ("Backtest", "BacktesterService")
+        self._messages: Any = trainer_service_pb2 if trainer else backtester_service_pb2
+        self._noun = noun
+        for method, handler in (("Start", self._start), ("Resume", self._resume), ("Cancel", self._cancel)):
+            setattr(self, f"{method}{noun}", handler)
+
+    def _message(self, method: str, kind: str, **fields: Any) -> Any:
+        return getattr(self._messages, f"{self._service}{method}{kind}")(**fields)
+
+    async def _start(self, request: Any, context: Any) -> Any:
+        await self._worker.take(request.assignment, None)
+        return self._message(f"Start{self._noun}", "Response")
+
+    async def _resume(self, request: Any, context: Any) -> Any:
+        await self._worker.take(request.assignment, request.checkpoint)
+        return self._message(f"Resume{self._noun}", "Response")
+
+    async def _cancel(self, request: Any, context: Any) -> Any:
+        self._worker.cancels.append(request.run)
+        if self._worker.cancel_refusal is not None:
+            raise self._worker.cancel_refusal
+        return self._message(f"Cancel{self._noun}", "Response")
+
+    async def Supervise(self, incoming: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802
+        """The worker's half of the stream."""
+        async for response in self._worker.stream(
+            incoming, getattr(self._messages, f"{self._service}SuperviseResponse")
+        ):
+            yield response
+
+    async def GetWorkerState(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Not asked by the coordinator."""
+        return self._message("GetWorkerState", "Response")
+
+
+def ref(operation_id: str, attempt: int) -> worker_pb2.RunRef:
+    """A run by name."""
+    return worker_pb2.RunRef(operation_id=operation_id, attempt=attempt)
+
+
+def completed(operation_id: str, attempt: int, uri: str = "") -> worker_pb2.RunFinished:
+    """A training that has come to its end."""
+    result = operation_pb2.TrainingResult(
+        model_uri=uri or f"store/models/{operation_id}-{attempt}", model_digest="ab" * 32, metrics={"accuracy": 0.5}
+    )
+    return worker_pb2.RunFinished(
+        run=ref(operation_id, attempt), outcome=worker_pb2.RUN_OUTCOME_COMPLETED, training_result=result
+    )
+
+
+def failed(operation_id: str, attempt: int, reason: str = "RUN_DIED", **failure: Any) -> worker_pb2.RunFinished:
+    """A run that died."""
+    message = failure.pop("message", "The run died")
+    return worker_pb2.RunFinished(
+        run=ref(operation_id, attempt),
+        outcome=worker_pb2.RUN_OUTCOME_FAILED,
+        failure=operation_pb2.Failure(reason=reason, message=message, **failure),
+    )
+
+
+def cancelled(operation_id: str, attempt: int, reason: str = "CANCELLED") -> worker_pb2.RunFinished:
+    """A run that stopped because it was asked to."""
+    return worker_pb2.RunFinished(
+        run=ref(operation_id, attempt),
+        outcome=worker_pb2.RUN_OUTCOME_CANCELLED,
+        failure=operation_pb2.Failure(reason=reason, message="Stopped on request"),
+    )
