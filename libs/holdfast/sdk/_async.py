@@ -70,7 +70,7 @@ class AsyncClient:
         strategy: str | Path,
         *,
         overrides: Mapping[str, Any] | None = None,
-        checkpoint_every: int = 0,
+        checkpoint_every: int = 1,
         checkpoint_every_steps: int = 0,
         max_attempts: int = 1,
         allow_data_change: bool = False,
@@ -106,7 +106,7 @@ class AsyncClient:
         end: str = "",
         cash: float = 0.0,
         overrides: Mapping[str, Any] | None = None,
-        checkpoint_every: int = 0,
+        checkpoint_every: int = 10_000,
         max_attempts: int = 1,
         allow_data_change: bool = False,
         request_id: str | None = None,
@@ -115,7 +115,8 @@ class AsyncClient:
 
         `model` is the training whose model trades (its id or its handle); without it the newest completed training of the strategy. Without
         `strategy` the model's own. `start` and `end` are days, YYYY-MM-DD, both inside; empty means the strategy's test
-        span. `cash` is the account currency at the first bar; 0 means the strategy's. `checkpoint_every` counts bars.
+        span. `cash` is the account currency at the first bar; 0 means the strategy's. `checkpoint_every` counts bars;
+        0 leaves only the checkpoints that a cancel, a failure or a shutdown saves.
         """
         request = coordinator_service_pb2.StartBacktestRequest(
             request_id=request_id or str(uuid.uuid4()),

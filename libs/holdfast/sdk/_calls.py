@@ -69,15 +69,14 @@ class Calls:
     ) -> AsyncIterator[Any]:
         """Follows a server stream over lost connections; `make_request` says from where to go on.
 
-        Ends when the server ends it. Raises Unavailable after `patience` seconds without any message.
+        Ends when the server ends it. Raises Unavailable when no stream could be opened for `patience` seconds.
         """
-        last_message = time.monotonic()
         failures = 0
+        failing_since = 0.0  # counts while failures is not 0; a healthy stream may be silent for hours
         while True:
             call = method(make_request())
             try:
                 async for message in call:
-                    last_message = time.monotonic()
                     failures = 0
                     yield message
                 return
@@ -85,7 +84,9 @@ class Calls:
                 # A stopping server cancels its streams; seen from here that is the same as a broken one.
                 broken = rpc_error.code() in _BROKEN_STREAM and not _answered(rpc_error)
                 error = self.translate(rpc_error)
-                if not (broken or isinstance(error, Unavailable)) or time.monotonic() - last_message > patience:
+                if not failures:
+                    failing_since = time.monotonic()
+                if not (broken or isinstance(error, Unavailable)) or time.monotonic() - failing_since > patience:
                     raise error from rpc_error
             finally:
                 call.cancel()

@@ -151,6 +151,25 @@ def test_watch_opens_again_when_a_draining_coordinator_ends_the_stream_early(
     assert client.operation("op-1").wait().status is holdfast.Status.FAILED
 
 
+def test_following_gives_up_when_nobody_answers_for_too_long(
+    script: Script, client: holdfast.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("holdfast.sdk._operation.FOLLOW_PATIENCE", 0.0)
+    script.on("WatchOperation", errors.Unavailable("The database is away."))
+    script.on("GetOperation", coordinator_service_pb2.GetOperationResponse(operation=operation()))
+    with pytest.raises(errors.Unavailable):
+        client.operation("op-1").wait()
+    assert len(script.asked("WatchOperation")) == 2
+
+
+def test_following_what_does_not_exist_ends_at_once(script: Script, client: holdfast.Client) -> None:
+    script.on("WatchOperation", errors.NotFound("There is no operation op-1."))
+    script.on("GetOperation", coordinator_service_pb2.GetOperationResponse(operation=operation()))
+    with pytest.raises(errors.NotFound):
+        client.operation("op-1").wait()
+    assert len(script.asked("WatchOperation")) == 1
+
+
 def test_progress_brings_the_handle_up_to_date(script: Script, client: holdfast.Client) -> None:
     progress = operation_pb2.Progress(phase="training", unit_name="epoch", unit=3, total_units=30)
     script.on("WatchOperation", [told(operation()), told(progress), told(operation("COMPLETED", progress=progress))])
