@@ -114,7 +114,7 @@ class AsyncClient:
         """Starts a backtest and returns its handle at once.
 
         `model` is the training whose model trades (its id or its handle); without it the newest completed training of
-        the strategy. Without `strategy` the model's own. `start` and `end` are days, YYYY-MM-DD, both inside; empty means
+        the strategy. Without `strategy` the model's own. `start` and `end` are days, YYYY-MM-DD, both inside; empty:
         the strategy's test span. `cash` is the account currency at the first bar; 0 means the strategy's.
         `checkpoint_every` counts bars; 0 leaves only the checkpoints that a cancel, a failure or a shutdown saves.
         """
