@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import os
 import shutil
+import statistics
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import yaml
 
 from backtester.run import execute as backtest
-from benchmarks.sidebyside import interleave, print_cost, print_table
+from benchmarks.sidebyside import Timing, interleave, print_table
 from benchmarks.silent_run import Bench, SilentRun, be_quiet
 from holdfast.market import MarketStore
 from holdfast.market.sample import install_sample
@@ -38,7 +39,7 @@ def main() -> None:
         write_synthetic_bars(bench.market, bars=BARS)
         trainings = {
             "MLP, 5 years of hours, 3 epochs": _hourly(epochs=3),
-            "MLP 512 x 512 (17 MB), days, 8 epochs": _wide(epochs=8),
+            "MLP 512 x 512 (4 MB), days, 8 epochs": _wide(epochs=8),
             "tiny MLP, days, 30 epochs": training_text(epochs=30),
         }
         for title, text in trainings.items():
@@ -64,7 +65,7 @@ def main() -> None:
 def _compare(
     title: str, make: Callable[[int], SilentRun], execute: Callable[[SilentRun], object], *, every: int
 ) -> None:
-    counts: dict[str, int] = {}
+    runs: dict[str, list[SilentRun]] = {NONE: [], EACH: [], SPACED: []}
 
     def way(name: str, every: int, spacing: float | None) -> Callable[[], None]:
         def once() -> None:
@@ -74,7 +75,7 @@ def _compare(
                 os.environ[_SPACING] = str(spacing)
             run = make(every)
             execute(run)
-            counts[name] = run.checkpoints
+            runs[name].append(run)
 
         return once
 
@@ -87,7 +88,22 @@ def _compare(
         if before is not None:
             os.environ[_SPACING] = before
     print_table(title, timings, base=NONE)
-    print_cost(timings, counts, base=NONE, what="checkpoint")
+    for name in (EACH, SPACED):
+        _print_cost(name, runs[name][1:], timings)
+
+
+def _print_cost(name: str, runs: Sequence[SilentRun], timings: Mapping[str, Timing]) -> None:
+    saves = statistics.median(run.checkpoints for run in runs)
+    if not saves:
+        print(f"  {name}: no checkpoint came due")
+        return
+    wall = (min(timings[name].wall) - min(timings[NONE].wall)) / saves
+    taken = statistics.median(run.writer_cpu for run in runs)
+    print(
+        f"  {name}: {saves:.0f} checkpoints, each {wall * 1000:+.1f} ms of the wall; "
+        f"the writer's thread took {taken / saves * 1000:.2f} ms of CPU for each, "
+        f"{taken / min(timings[NONE].cpu):.2%} of the run's"
+    )
 
 
 def _hourly(*, epochs: int) -> str:

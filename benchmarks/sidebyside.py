@@ -54,12 +54,3 @@ def print_table(title: str, timings: Mapping[str, Timing], *, base: str, amount:
             columns.append(f"{measure(values) * 1000:{width}.1f} {measure(values) / measure(others):6.3f}")
         rate = f"  {amount / min(timing.wall):8.0f} {unit}/s" if amount else ""
         print(f"  {name:<40} {' '.join(columns)}{rate}", flush=True)
-
-
-def print_cost(timings: Mapping[str, Timing], counts: Mapping[str, int], *, base: str, what: str) -> None:
-    """What one `what` costs, in ms of the wall and of this process's CPU; `counts` of them were done per call."""
-    for name, count in counts.items():
-        if count:
-            wall = (min(timings[name].wall) - min(timings[base].wall)) / count * 1000
-            cpu = (min(timings[name].cpu) - min(timings[base].cpu)) / count * 1000
-            print(f"  {name}: {count} {what}s, each {wall:+.2f} ms of the wall, {cpu:+.2f} ms of the run's CPU")
