@@ -105,7 +105,7 @@ class _Loop:
             losses[step] = loss.detach()
             state.step = step + 1
             state.updates += 1
-            if saver.wants_step(state.step) and state.step < steps:
+            if state.step < steps and saver.wants_step(state):
                 self._check(state.is_sound())
                 saver.step_finished(state)
             if time.monotonic() >= self._next_report:

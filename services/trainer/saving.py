@@ -16,6 +16,9 @@ __all__ = ["Saver"]
 
 log = structlog.get_logger()
 
+# State saved per second of training, at most: hashing and writing it take a core some nanoseconds a byte.
+_BYTES_PER_SECOND = 1e7
+
 _STOP_TYPES = {
     StopKind.CANCEL: checkpoint_pb2.CHECKPOINT_TYPE_CANCELLATION,
     StopKind.SHUTDOWN: checkpoint_pb2.CHECKPOINT_TYPE_SHUTDOWN,
@@ -25,9 +28,9 @@ _STOP_TYPES = {
 class Saver:
     """Turns ends of steps and epochs, stops and failures into checkpoints.
 
-    `spacing`: least seconds between two periodic saves. A tiny network has an epoch in milliseconds, less than a save
-    takes: what is lost by waiting is trained again sooner. 0 saves whenever the policy says so. The clock decides only
-    which checkpoints exist, never what is in them.
+    `spacing`: least seconds between two periodic saves, and more the larger the state. A tiny network has an epoch in
+    milliseconds, less than a save takes: what is lost by waiting is trained again sooner. 0 saves whenever the policy
+    says so. The clock decides only which checkpoints exist, never what is in them.
     """
 
     def __init__(
@@ -56,20 +59,21 @@ class Saver:
         """Keeps a copy for the case of a failure, and saves it when it is due."""
         self._good = state.capture()
         self._late |= bool(self._every_epochs) and state.epoch % self._every_epochs == 0
-        if self._late and self._far_enough():
+        if self._late and self._far_enough(state):
             self._save(self._good)
 
-    def wants_step(self, step: int) -> bool:
-        """Whether the state after this many steps of an epoch is to be saved now."""
-        return bool(self._every_steps) and step % self._every_steps == 0 and self._far_enough()
+    def wants_step(self, state: TrainingState) -> bool:
+        """Whether the state after this step of an epoch is to be saved now."""
+        return bool(self._every_steps) and state.step % self._every_steps == 0 and self._far_enough(state)
 
     def step_finished(self, state: TrainingState) -> None:
         """Saves inside an epoch; the caller knows that the state is sound."""
         self._good = state.capture()
         self._save(self._good)
 
-    def _far_enough(self) -> bool:
-        return self._clock() - self._last >= self._spacing
+    def _far_enough(self, state: TrainingState) -> bool:
+        needed = self._spacing + state.size_bytes / _BYTES_PER_SECOND if self._spacing else 0.0
+        return self._clock() - self._last >= needed
 
     def _save(self, snapshot: Snapshot) -> None:
         self._last, self._late = self._clock(), False

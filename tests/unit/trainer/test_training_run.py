@@ -179,10 +179,9 @@ def test_with_steps_the_last_good_step_is_saved(make: Make, monkeypatch: pytest.
     run = place.run()
     with pytest.raises(RuntimeError, match="a defect"):
         execute(run)
-    assert [(saved.unit, saved.step, saved.type) for saved in run.saved] == [
-        (0, 4, checkpoint_pb2.CHECKPOINT_TYPE_PERIODIC),
-        (0, 4, checkpoint_pb2.CHECKPOINT_TYPE_FAILURE),
-    ]
+    # The periodic save of the same step comes before it, unless it still waited and was replaced.
+    assert {(saved.unit, saved.step) for saved in run.saved} == {(0, 4)}
+    assert run.saved[-1].type == checkpoint_pb2.CHECKPOINT_TYPE_FAILURE
 
 
 def test_divergence_names_epoch_and_step_and_keeps_the_last_good_state(
