@@ -77,7 +77,6 @@ class ScriptedWorker:
         self._coordinator = coordinator
         self._interval = heartbeat_interval
         self._server: Server | None = None
-        self._channel: Any = None
         self._outgoing: asyncio.Queue[worker_pb2.WorkerMessage | None] = asyncio.Queue()
         self._durable: dict[int, worker_pb2.WorkerMessage] = {}
         self._sequence = 0
@@ -111,13 +110,15 @@ class ScriptedWorker:
         name = "TrainerService" if trainer else "BacktesterService"
         self._server = create_server("127.0.0.1:0", [Service(add, _Servicer(self), f"holdfast.v1.{name}")])
         await self._server.start()
-        self._channel = create_channel(self._coordinator, retries=False)
+
+    def point_to(self, coordinator: str) -> None:
+        """Where it registers from now on."""
+        self._coordinator = coordinator
 
     async def die(self) -> None:
         """As a killed process: the server is gone at once."""
         if self._server is not None:
             await self._server.stop(0)
-            await self._channel.close()
             self._server = None
 
     async def register(
@@ -130,10 +131,10 @@ class ScriptedWorker:
         """RegisterWorker, and waits for the stream."""
         if current is None:
             current = [worker_pb2.RunState(run=ref(*run)) for run in self.runs.items()]
-        stub = coordinator_service_pb2_grpc.CoordinatorServiceStub(self._channel)
         before = len(self.epochs)
-        response = await stub.RegisterWorker(
-            coordinator_service_pb2.RegisterWorkerRequest(
+        async with create_channel(self._coordinator, retries=False) as channel:
+            stub = coordinator_service_pb2_grpc.CoordinatorServiceStub(channel)
+            request = coordinator_service_pb2.RegisterWorkerRequest(
                 worker_id=self.id,
                 incarnation=self.incarnation,
                 kind=self.kind,
@@ -145,7 +146,7 @@ class ScriptedWorker:
                 version="scripted",
                 draining=self.draining,
             )
-        )
+            response = await stub.RegisterWorker(request)
         if connect:
             await until(lambda: len(self.epochs) > before and self.connected, f"a stream to {self.id}")
         return response
