@@ -32,7 +32,9 @@ POOL_SIZE = 10
 REQUEST_PATIENCE = 1.0  # seconds
 
 # What the world does to connections, as opposed to what we do wrong.
-_LOST = (
+LOST = (
+    # The server has said goodbye, and asyncpg has not seen the end of the connection yet.
+    asyncpg.InternalClientError,
     asyncpg.PostgresConnectionError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
@@ -73,35 +75,35 @@ class Database:
     @classmethod
     async def connect(cls, url: str) -> Database:
         """Opens the pool. Raises Unavailable when nobody answers, NotPossible for a server that is too old."""
+        pool = None
         try:
             pool = await asyncpg.create_pool(
                 url,
-                min_size=1,
+                min_size=0,  # nothing to restore, and to complain about, while the server is away
                 max_size=POOL_SIZE,
                 timeout=CONNECT_TIMEOUT,
                 command_timeout=COMMAND_TIMEOUT,
                 init=_prepare,
                 server_settings={"application_name": "holdfast coordinator"},
             )
-        except (*_LOST, asyncpg.PostgresError, ValueError) as error:
+            async with pool.acquire() as connection:
+                version = int(await connection.fetchval("SHOW server_version_num")) // 10_000
+        except (*LOST, asyncpg.PostgresError, ValueError) as error:
+            if pool is not None:
+                pool.terminate()
             raise Unavailable(
                 f"The database at {masked(url)} refuses: {_words(error)}. "
                 "Check HOLDFAST_DATABASE_URL and that the server runs.",
                 reason="DATABASE_UNAVAILABLE",
             ) from error
-        database = cls(pool, url)
-        try:
-            version = await database.run(lambda connection: connection.fetchval("SHOW server_version_num"))
-            if int(version) // 10_000 < OLDEST_SERVER:
-                raise NotPossible(
-                    f"The database server is PostgreSQL {int(version) // 10_000}, and Holdfast needs {OLDEST_SERVER} "
-                    "or newer. Name another with HOLDFAST_DATABASE_URL.",
-                    reason="DATABASE_TOO_OLD",
-                )
-        except BaseException:
+        if version < OLDEST_SERVER:
             pool.terminate()
-            raise
-        return database
+            raise NotPossible(
+                f"The database server is PostgreSQL {version}, and Holdfast needs {OLDEST_SERVER} or newer. "
+                "Name another with HOLDFAST_DATABASE_URL.",
+                reason="DATABASE_TOO_OLD",
+            )
+        return cls(pool, url)
 
     def patient(self) -> Database:
         """The same pool for background work: it outlasts any outage."""
@@ -129,7 +131,7 @@ class Database:
         """Closes the pool; connections that hang are cut."""
         try:
             await asyncio.wait_for(self.pool.close(), CONNECT_TIMEOUT)
-        except (*_LOST, asyncpg.PostgresError) as error:
+        except (*LOST, asyncpg.PostgresError) as error:
             log.warning("Database pool cut", reason=_words(error))
             self.pool.terminate()
 
@@ -176,7 +178,7 @@ class Database:
                 return await work(connection)
         except asyncpg.IntegrityConstraintViolationError as error:
             raise domain_error(error) from error
-        except _LOST as error:
+        except LOST as error:
             if isinstance(error, asyncpg.InterfaceError) and not _is_loss(error):
                 raise
             for tell in self.on_loss:

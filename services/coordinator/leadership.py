@@ -17,7 +17,7 @@ from typing import Any
 import asyncpg
 import structlog
 
-from coordinator.database import CONNECT_TIMEOUT, Database
+from coordinator.database import CONNECT_TIMEOUT, LOST, Database
 from coordinator.queries import query
 from holdfast.errors import NotPossible
 
@@ -101,7 +101,7 @@ class Leadership:
             self._connection = await database.dedicated()
         try:
             return bool(await self._connection.fetchval(query("try_lead"), LEADER_LOCK, timeout=CONNECT_TIMEOUT))
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        except (*LOST, asyncpg.PostgresError) as error:
             log.warning("Leadership lock not reached", reason=str(error))
             await self.release()
             return False
@@ -111,7 +111,7 @@ class Leadership:
             return False
         try:
             await self._connection.fetchval("SELECT 1", timeout=CONNECT_TIMEOUT)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        except (*LOST, asyncpg.PostgresError) as error:
             log.warning("Leadership session broken", reason=str(error))
             return False
         return True

@@ -40,6 +40,8 @@ class Watch:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        # A watch that has begun outlasts an outage: its operation goes on, too.
+        self._patient = store.patient()
         self._watchers: dict[str, set[_Watcher]] = {}
         store.changes.listen(self._publish)
         store.database.on_loss.append(self._read_all_again)
@@ -79,7 +81,7 @@ class Watch:
                     async for event in self._missing(operation_id, last):
                         last = event.sequence
                         yield Update(event=event.to_message())
-                    operation = await self._store.get(operation_id)
+                    operation = await self._patient.get(operation_id)
                     if operation.last_sequence > last and after <= operation.last_sequence:
                         watcher.must_read = True
                         continue
@@ -127,7 +129,7 @@ class Watch:
 
     async def _missing(self, operation_id: str, after: int) -> AsyncIterator[Event]:
         while True:
-            page = await self._store.events(operation_id, after, PAGE)
+            page = await self._patient.events(operation_id, after, PAGE)
             for event in page:
                 yield event
             if len(page) < PAGE:

@@ -1,0 +1,319 @@
+"""The life-cycle against real PostgreSQL under adversarial interleavings, found by Hypothesis.
+
+Workers claim, save, finish, die, freeze and come back; the coordinator restarts, declares orphans from rows it read long
+ago, cancels and resumes; reports are delivered late and twice. Whatever the order: one live attempt, no resurrected
+no lost end, events without gaps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+
+from coordinator.changes import Changes
+from coordinator.checkpoints import Checkpoints
+from coordinator.database import Database
+from coordinator.facts import Facts
+from coordinator.lifecycle import LIVE, QUEUED, RESUMABLE, Cause, Status
+from coordinator.orphans import OrphanDetector
+from coordinator.progress import ProgressBoard
+from coordinator.reconciliation import Reconciliation, Verdict
+from coordinator.records import Operation, failure
+from coordinator.registry import Registry
+from coordinator.store import ORPHANED, NewOperation, Request, Store, queue_status
+from holdfast.checkpoints import open_store
+from holdfast.v1 import checkpoint_pb2, worker_pb2
+from tests.support.postgres import TestServer
+from tests.support.scripted_worker import cancelled, completed, failed, ref
+
+T = TypeVar("T")
+
+WORKERS = st.sampled_from(["w1", "w2"])
+ENDS = {"COMPLETED": completed, "FAILED": failed, "CANCELLED": cancelled}
+_numbers = itertools.count(1)
+
+
+@dataclass
+class Process:
+    """A worker process as it sees itself, and the reports it has not been rid of."""
+
+    incarnation: int = 1
+    runs: set[tuple[str, int]] = field(default_factory=set)
+    outbox: list[worker_pb2.RunFinished] = field(default_factory=list)
+
+
+class House:
+    """The coordinator's rooms below the gRPC services, on one database."""
+
+    def __init__(self, runner: asyncio.Runner, database: Database, directory: Path) -> None:
+        self.runner = runner
+        self.store = Store(database, Changes())
+        self.checkpoints = Checkpoints(self.store, open_store(str(directory)))
+        self.registry = Registry()
+        self.board = ProgressBoard(self.store, lambda *_: None, lambda *_: None)
+        self.detector = OrphanDetector(
+            self.store, self.registry, self.checkpoints, self.board, timeout=60, interval=15, automatic_delay=2
+        )
+        self.reconciliation = Reconciliation(self.store, self.detector)
+        self.facts = Facts(self.store, self.checkpoints, self.registry, self.board, 2)
+
+
+class LifeCycle(RuleBasedStateMachine):
+    """Rules are what the world does; invariants are what Holdfast promises."""
+
+    house: House
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tag = f"example-{next(_numbers)}"
+        self.ids: list[str] = []
+        self.processes = {"w1": Process(), "w2": Process()}
+        self.old_rows: list[Operation] = []
+        self.attempts: dict[str, int] = {}
+        self.results: dict[str, bytes] = {}
+        self.units = itertools.count(1)
+
+    def do(self, work: Coroutine[Any, Any, T]) -> T:
+        return self.house.runner.run(work)
+
+    def get(self, operation_id: str) -> Operation:
+        return self.do(self.house.store.get(operation_id))
+
+    def pick(self, data: st.DataObject) -> Operation:
+        operation = self.get(data.draw(st.sampled_from(self.ids)))
+        self.old_rows.append(operation)
+        return operation
+
+    # What users do
+
+    @precondition(lambda self: len(self.ids) < 3)
+    @rule()
+    def start(self) -> None:
+        new = NewOperation(f"{self.tag}-{len(self.ids)}", "TRAINING", 1, b"", "s", "d", (self.tag,))
+        self.do(self.house.store.create(new, Request("", "StartTraining", ""), "accepted", {}))
+        self.ids.append(new.id)
+
+    @precondition(lambda self: self.ids)
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        operation = self.pick(data)
+        if operation.status in QUEUED:
+            why = failure("CANCELLED", "on request")
+            self.do(
+                self.house.store.end(
+                    operation.id,
+                    operation.attempt,
+                    Cause.CANCEL_QUEUED,
+                    Status.CANCELLED,
+                    "CANCELLED",
+                    "x",
+                    failure=why,
+                )
+            )
+        else:
+            self.do(self.house.store.request_cancel(operation, "on request"))
+
+    @precondition(lambda self: self.ids)
+    @rule(data=st.data(), twice=st.booleans())
+    def resume(self, data: st.DataObject, twice: bool) -> None:
+        operation = self.pick(data)
+        if operation.checkpoint is None:
+            return
+        wins = [
+            self.do(self.house.store.resume(operation, operation.checkpoint.checkpoint_id, b"", "resumed"))
+            for _ in range(1 + twice)
+        ]
+        assert (wins[0] is not None) == (operation.status in RESUMABLE)
+        assert not any(wins[1:])
+
+    # What the dispatcher does
+
+    @rule(worker=WORKERS, arrives=st.booleans(), answered=st.booleans())
+    def claim(self, worker: str, arrives: bool, answered: bool) -> None:
+        """Delivered or not, and the answer lost or not: an unanswered claim goes back although the run may exist."""
+        process = self.processes[worker]
+        store = self.house.store
+
+        async def work(connection: Any) -> Operation | None:
+            row = await store.claim_next(connection, [{"kind": "TRAINING", "capabilities": [self.tag]}])
+            if row is None:
+                return None
+            return await store.claim(connection, row, worker, str(process.incarnation), "given")
+
+        operation = self.do(store.database.transaction(work, once=True))
+        if operation is None:
+            return
+        if arrives:
+            process.runs.add((operation.id, operation.attempt))
+        if not (arrives and answered):
+            self.do(store.put_back(operation, queue_status(operation), "UNAVAILABLE", "not delivered"))
+
+    # What runs and workers do
+
+    @rule(worker=WORKERS, data=st.data())
+    def save(self, worker: str, data: st.DataObject) -> None:
+        process = self.processes[worker]
+        if not process.runs:
+            return
+        operation_id, attempt = data.draw(st.sampled_from(sorted(process.runs)))
+        unit = next(self.units)
+        checkpoint = checkpoint_pb2.Checkpoint(
+            checkpoint_id=f"{operation_id}/{attempt}-{unit}",
+            operation_id=operation_id,
+            attempt=attempt,
+            type=checkpoint_pb2.CHECKPOINT_TYPE_PERIODIC,
+            unit_name="epoch",
+            unit=unit,
+            uri=f"store/{operation_id}/{attempt}-{unit}",
+        )
+        before = self.get(operation_id)
+        fresh = self.do(self.house.facts.checkpoint_saved(ref(operation_id, attempt), checkpoint))
+        after = self.get(operation_id)
+        if before.attempt != attempt:
+            assert not fresh
+            assert after.checkpoint == before.checkpoint
+        elif before.status in LIVE:
+            assert after.checkpoint is not None
+            assert after.checkpoint.unit == unit
+
+    @rule(worker=WORKERS, end=st.sampled_from(sorted(ENDS)), data=st.data())
+    def finish(self, worker: str, end: str, data: st.DataObject) -> None:
+        process = self.processes[worker]
+        if process.runs:
+            run = data.draw(st.sampled_from(sorted(process.runs)))
+            process.runs.discard(run)
+            process.outbox.append(ENDS[end](*run))
+
+    @rule(worker=WORKERS, data=st.data(), acknowledged=st.booleans())
+    def deliver(self, worker: str, data: st.DataObject, acknowledged: bool) -> None:
+        """An end reaches the coordinator; the acknowledgement may get lost, and then it comes again."""
+        process = self.processes[worker]
+        if not process.outbox:
+            return
+        report = data.draw(st.sampled_from(process.outbox))
+        before = self.get(report.run.operation_id)
+        counts = self.do(self.house.facts.finished(worker, report))
+        after = self.get(report.run.operation_id)
+        current = before.attempt == report.run.attempt
+        assert counts == (current and before.status not in QUEUED)
+        if current and (before.status in LIVE or before.failure_reason == ORPHANED):
+            assert after.status.value == worker_pb2.RunOutcome.Name(report.outcome).removeprefix("RUN_OUTCOME_")
+        else:
+            assert (after.status, after.attempt, after.result) == (before.status, before.attempt, before.result)
+        if acknowledged:
+            process.outbox.remove(report)
+
+    @rule(worker=WORKERS)
+    def come_back(self, worker: str) -> None:
+        """The same process registers again, as after a broken stream."""
+        process = self.processes[worker]
+        for run in sorted(process.runs):
+            before = self.get(run[0])
+            verdict = self.do(self.house.reconciliation.judge(worker, str(process.incarnation), ref(*run)))
+            after = self.get(run[0])
+            if verdict is Verdict.STOP:
+                process.runs.discard(run)
+                assert (after.status, after.attempt) == (before.status, before.attempt)
+            else:
+                assert (after.attempt, after.worker_id) == (run[1], worker)
+                assert after.status in (Status.RUNNING, Status.CANCELLING)
+
+    @rule(worker=WORKERS)
+    def die_and_restart(self, worker: str) -> None:
+        process = self.processes[worker]
+        process.incarnation += 1
+        process.runs.clear()
+        # The outbox is on disk; what it holds is delivered before anything is buried.
+        for report in process.outbox:
+            self.do(self.house.facts.finished(worker, report))
+        reported = {(report.run.operation_id, report.run.attempt) for report in process.outbox}
+        process.outbox.clear()
+        self.do(self.house.reconciliation.bury(worker, str(process.incarnation), reported))
+        mine = [self.get(operation_id) for operation_id in self.ids]
+        assert not [op for op in mine if op.status in LIVE and op.worker_id == worker]
+
+    # What the coordinator does
+
+    @precondition(lambda self: self.old_rows)
+    @rule(data=st.data())
+    def declare_orphan(self, data: st.DataObject) -> None:
+        """From a row that was read at any time before."""
+        row = data.draw(st.sampled_from(self.old_rows))
+        before = self.get(row.id)
+        ended = self.do(self.house.detector.declare(row))
+        if ended is not None:
+            assert before.status in LIVE
+            assert before.attempt == row.attempt
+
+    @rule()
+    def restart_coordinator(self) -> None:
+        self.do(self.house.store.restart("restarted"))
+
+    # What Holdfast promises
+
+    @invariant()
+    def attempts_never_go_back_and_completed_stays(self) -> None:
+        for operation_id in self.ids:
+            operation = self.get(operation_id)
+            assert operation.attempt >= self.attempts.get(operation_id, 1)
+            self.attempts[operation_id] = operation.attempt
+            if operation_id in self.results:
+                assert operation.status is Status.COMPLETED
+                assert operation.result == self.results[operation_id]
+            elif operation.status is Status.COMPLETED:
+                assert operation.result is not None
+                self.results[operation_id] = operation.result
+
+    @invariant()
+    def one_live_attempt_and_it_is_the_newest(self) -> None:
+        for operation_id in self.ids:
+            operation = self.get(operation_id)
+            text = "SELECT attempt FROM attempts WHERE operation_id = $1 AND end_time IS NULL"
+            database = self.house.store.database
+            live = self.do(database.run(lambda c: c.fetch(text, operation_id)))  # noqa: B023 - awaited at once
+            expected = [operation.attempt] if operation.status in LIVE else []
+            assert [row["attempt"] for row in live] == expected
+
+    @invariant()
+    def the_story_has_no_gaps_and_ends_where_the_operation_stands(self) -> None:
+        for operation_id in self.ids:
+            operation = self.get(operation_id)
+            events = self.do(self.house.store.events(operation_id, 0))
+            assert [event.sequence for event in events] == list(range(1, operation.last_sequence + 1))
+            assert events[-1].status is operation.status
+            assert [event.type for event in events].count("COMPLETED") <= 1
+
+    def teardown(self) -> None:
+        # Other examples share the database; restart and bury must not meet this one's operations.
+        text = "DELETE FROM operations WHERE id LIKE $1"
+        self.do(self.house.store.database.run(lambda c: c.execute(text, f"{self.tag}-%")))
+
+
+def test_life_cycle(postgres: TestServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with asyncio.Runner() as runner:
+        name = runner.run(postgres.clone())
+        database = runner.run(Database.connect(postgres.url(name)))
+        monkeypatch.setattr(LifeCycle, "house", House(runner, database, tmp_path), raising=False)
+        try:
+            run_state_machine_as_test(
+                LifeCycle,
+                settings=settings(
+                    max_examples=60,
+                    stateful_step_count=40,
+                    deadline=None,
+                    suppress_health_check=list(HealthCheck),
+                    print_blob=True,
+                ),
+            )
+        finally:
+            runner.run(database.close())
+            runner.run(postgres.drop(name))
