@@ -58,6 +58,7 @@ async def test_starting_costs_milliseconds(bench: Bench, capsys: pytest.CaptureF
     [
         ({"do": "raise"}, "RUN_RAISED", "ValueError: the loss is a banana"),
         ({"do": "raise_ours"}, "MARKET_DATA_CHANGED", "The market data changed."),
+        ({"do": "memory"}, "RUN_RAISED", "MemoryError"),
         ({"do": "nonsense"}, "RUN_RAISED", "TypeError: execute returned str"),
     ],
 )
@@ -132,6 +133,23 @@ async def test_the_fork_server_dies_and_comes_back(bench: Bench) -> None:
     assert "fork server died" in finished.failure.message
     await bench.run("op-2", do="finish")
     assert (await bench.coordinator.end_of("op-2")).outcome == worker_pb2.RUN_OUTCOME_COMPLETED
+
+
+async def test_a_frozen_fork_server_neither_hides_a_death_nor_stops_a_cancel(bench: Bench) -> None:
+    await bench.run("op-1", do="epochs")
+    await bench.run("op-2", do="spin")
+    await bench.coordinator.ready("op-2")
+    pids = [await bench.coordinator.pid_of("op-1"), await bench.coordinator.pid_of("op-2")]
+    psutil.Process(pids[0]).parent().suspend()  # type: ignore[union-attr]  # the zygote
+    os.kill(pids[0], signal.SIGKILL)
+    await bench.coordinator.stream.send(
+        stop_run=worker_pb2.StopRun(run=worker_pb2.RunRef(operation_id="op-2", attempt=1), reason="stale")
+    )
+    first, second = await bench.coordinator.end_of("op-1"), await bench.coordinator.end_of("op-2")
+    assert first.failure.reason == "RUN_DIED"
+    assert "does not answer" in first.failure.message
+    assert second.failure.reason == "STOPPED"
+    assert not any(alive(pid) for pid in pids)
 
 
 async def test_a_run_never_outlives_its_worker(bench: Bench) -> None:

@@ -13,7 +13,7 @@ import pytest
 from holdfast.errors import Unavailable
 from holdfast.service import error_from_rpc
 from holdfast.v1 import worker_pb2
-from tests.integration.worker_support import Bench, alive, bench_in, until
+from tests.integration.worker_support import Bench, Proxy, alive, bench_in, until
 
 
 @pytest.fixture
@@ -224,6 +224,18 @@ async def test_a_restarted_coordinator_has_its_workers_back_within_five_seconds(
     await until(lambda: len(bench.coordinator.streams) > streams, "a registration", patience=5.0)
     assert [run.run.operation_id for run in bench.coordinator.registrations[-1].current_runs] == ["op-1"]
     await until(lambda: bench.coordinator.stream.facts("progress"), "live progress")
+
+
+async def test_a_half_open_connection_is_noticed(bench: Bench) -> None:
+    async with Proxy() as proxy:
+        await bench.start(HOLDFAST_ADVERTISE=proxy.address, HOLDFAST_LISTEN=proxy.target)
+        await until(lambda: bench.coordinator.streams and bench.coordinator.stream.facts("heartbeat"), "heartbeats")
+        await bench.run("op-1", do="epochs")
+        proxy.swallow()
+        # Neither end is told: keepalive finds out.
+        await until(lambda: len(bench.coordinator.registrations) >= 2, "another registration", patience=30.0)
+        proxy.pass_on()
+        await until(lambda: bench.coordinator.stream.facts("progress"), "progress on a new stream", patience=30.0)
 
 
 async def test_a_frozen_worker_comes_back_without_losing_anything(bench: Bench) -> None:

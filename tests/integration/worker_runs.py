@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -140,6 +141,12 @@ def _crash(run: Run, number: int) -> operation_pb2.TrainingResult:
     return _result()
 
 
+def _memory(run: Run) -> operation_pb2.TrainingResult:
+    """Asks for more memory than its process may have."""
+    resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
+    return _result(size=float(len(bytearray(1 << 32))))
+
+
 def _nonsense(run: Run) -> Any:
     return "a string"
 
@@ -167,6 +174,7 @@ _DEEDS: dict[str, Callable[..., operation_pb2.TrainingResult]] = {
     "exit": _exit,
     "sys_exit": _sys_exit,
     "crash": _crash,
+    "memory": _memory,
     "nonsense": _nonsense,
     "grandchild": _grandchild,
 }

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -79,7 +80,8 @@ class Stream:
     async def close(self) -> None:
         """Breaks the stream off."""
         self._call.cancel()
-        await self._reader
+        self._reader.cancel()  # a write that waits for a connection does not see the call's own cancel
+        await asyncio.gather(self._reader, return_exceptions=True)
         await self._channel.close()
 
     def facts(self, name: str) -> list[Any]:
@@ -96,9 +98,6 @@ class Stream:
                     await self.acknowledge(message.sequence)
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
             self.code = error.code() if isinstance(error, grpc.aio.AioRpcError) else None
-        except asyncio.CancelledError:
-            if not self._call.cancelled():
-                raise
         finally:
             self.over.set()
 
@@ -239,6 +238,72 @@ class Worker:
     def text(self) -> str:
         """What it logged."""
         return self.log.read_text()
+
+
+class Proxy:
+    """Stands before the worker's port; can swallow every byte without closing a connection."""
+
+    def __init__(self) -> None:
+        self._listener, self._reserved = _free_port(), _free_port()
+        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        self.target = f"127.0.0.1:{self._reserved.getsockname()[1]}"
+        self._swallowing = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._writers: list[asyncio.StreamWriter] = []
+        self._server: asyncio.Server | None = None
+
+    async def __aenter__(self) -> Proxy:
+        self._reserved.close()
+        self._server = await asyncio.start_server(self._connected, sock=self._listener)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._server is not None
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for writer in self._writers:
+            writer.close()
+        await asyncio.gather(*(writer.wait_closed() for writer in self._writers), return_exceptions=True)
+
+    def swallow(self) -> None:
+        """From now on nothing gets through."""
+        self._swallowing = True
+
+    def pass_on(self) -> None:
+        """New bytes get through again; what was swallowed stays so."""
+        self._swallowing = False
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        host, _, port = self.target.partition(":")
+        try:
+            other_reader, other_writer = await asyncio.open_connection(host, int(port))
+        except OSError:
+            writer.close()
+            return
+        self._writers += [writer, other_writer]
+        for pair in ((reader, other_writer), (other_reader, writer)):
+            self._tasks.add(asyncio.create_task(self._pump(*pair)))
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        dead = False  # a stream with a hole in it must never be read again
+        try:
+            while data := await reader.read(65_536):
+                dead = dead or self._swallowing
+                if not dead:
+                    writer.write(data)
+        except OSError:
+            return
+        finally:
+            if not dead:
+                writer.close()
+
+
+def _free_port() -> socket.socket:
+    bound = socket.socket()
+    bound.bind(("127.0.0.1", 0))
+    return bound
 
 
 class Bench:

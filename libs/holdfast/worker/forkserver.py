@@ -148,6 +148,7 @@ class ForkedRun:
         self._zygote = zygote
         self._number = number
         self._on_close = on_close
+        self._closed = False
         self._dead = asyncio.Event()
         self._pidfd = -1
         try:
@@ -191,6 +192,8 @@ class ForkedRun:
         if self._pidfd >= 0:
             os.close(self._pidfd)
             self._pidfd = -1
+        if not self._closed:
+            self._closed = True
             self._on_close()
 
     def _died(self) -> None:

@@ -176,7 +176,11 @@ class RunHandle:
                 notice=worker_pb2.RunNotice(
                     type="STARTED",
                     message=f"The run's process {process.pid} started in {took:.0f} ms",
-                    details={"pid": str(process.pid), "start_milliseconds": f"{took:.1f}"},
+                    details={
+                        "pid": str(process.pid),
+                        "start_milliseconds": f"{took:.1f}",
+                        "log": str(self._log_path),
+                    },
                 )
             )
         )

@@ -27,12 +27,13 @@ async def shut_down(slots: Slots, facts: Facts, supervision: Supervision, hurry:
     supervision.beat()
     hurrying = asyncio.create_task(_hurry(slots, hurry), name="hurry")
     try:
-        # Bounded by the plan: after SIGKILL a process is gone.
-        await slots.idle.wait()
         async with asyncio.timeout_at(deadline):
+            await slots.idle.wait()
             await _delivered(facts, supervision, hurry)
     except TimeoutError:
         log.warning("Ends wait in the outbox for the next start", ends=len(facts.ends()))
+        # After SIGKILL a process is gone, unless the kernel itself cannot let go of it (a dead disk, a dead server).
+        slots.abandon()
     finally:
         hurrying.cancel()
 

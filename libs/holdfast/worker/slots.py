@@ -49,6 +49,7 @@ class Slots:
         self._facts = facts
         self._tasks = tasks
         self._runs: dict[tuple[str, int], RunHandle] = {}
+        self._lives: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._newest: OrderedDict[str, int] = OrderedDict()
         for finished in facts.ends():
             self._remember(finished.run)
@@ -138,6 +139,12 @@ class Slots:
         for run in self._runs.values():
             run.stop(StopReason.SHUTDOWN, AT_ONCE, "the worker was told to hurry")
 
+    def abandon(self) -> None:
+        """Lets go of runs whose processes do not even obey SIGKILL; they get no end from here."""
+        for run, task in self._lives.items():
+            log.error("Run is left behind", operation=run[0], attempt=run[1])
+            task.cancel()
+
     def _check(self, assignment: worker_pb2.RunAssignment) -> None:
         violations = []
         if not _OPERATION_ID.fullmatch(assignment.run.operation_id):
@@ -178,7 +185,8 @@ class Slots:
         )
         self._runs[ref.operation_id, ref.attempt] = run
         self.idle.clear()
-        self._tasks.create_task(run.live(), name=f"run {ref.operation_id} attempt {ref.attempt}")
+        life = self._tasks.create_task(run.live(), name=f"run {ref.operation_id} attempt {ref.attempt}")
+        self._lives[ref.operation_id, ref.attempt] = life
 
     def _said(self, run: RunHandle, message: worker_pb2.WorkerMessage) -> None:
         if message.HasField("progress"):
@@ -190,6 +198,7 @@ class Slots:
         await self._facts.add_end(finished)
         # Not before: a registration must find the run in one of the two places, always.
         del self._runs[run.ref.operation_id, run.ref.attempt]
+        del self._lives[run.ref.operation_id, run.ref.attempt]
         if not self._runs:
             self.idle.set()
 

@@ -10,13 +10,18 @@ from pathlib import Path
 import pytest
 
 from holdfast.errors import AtCapacity, InvalidRequest, LostRace, NotFound, NotPossible, Unavailable
+from holdfast.settings import load_settings
 from holdfast.v1 import operation_pb2, worker_pb2
 from holdfast.worker.executor import Exit
 from holdfast.worker.facts import Facts
+from holdfast.worker.fence import Fence
+from holdfast.worker.identity import identify
 from holdfast.worker.outbox import Outbox
 from holdfast.worker.run import StopKind
 from holdfast.worker.runs import StopPlan
+from holdfast.worker.shutdown import shut_down
 from holdfast.worker.slots import Slots, Workplace
+from holdfast.worker.supervision import Supervision
 from holdfast.worker.wire import Order
 
 
@@ -282,6 +287,16 @@ async def test_draining_refuses_the_new_and_knows_the_old(stage: Stage) -> None:
         stage.slots.start(assignment(attempt=2))
     assert caught.value.reason == "WORKER_DRAINING"
     (await stage.theatre.puppet(0)).complete()
+
+
+async def test_a_process_that_cannot_die_does_not_hold_up_the_shutdown(stage: Stage) -> None:
+    stage.slots.start(assignment())
+    puppet = await stage.theatre.puppet(0)
+    puppet.immortal = True
+    supervision = Supervision(identify("trainer", load_settings()), stage.slots, stage.facts, Fence(), 1.0)
+    await shut_down(stage.slots, stage.facts, supervision, asyncio.Event(), grace=0.05)
+    assert puppet.asked == [StopKind.SHUTDOWN]
+    assert stage.ends() == []  # nobody knows its end
 
 
 async def test_commands_for_what_is_not_here(stage: Stage) -> None:
