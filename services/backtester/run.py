@@ -18,7 +18,7 @@ from backtester.loading import Prepared, prepare
 from backtester.result import buy_and_hold, measure, result_files
 from backtester.resume import UNIT, Notes, restore, take
 from backtester.state import KernelState
-from holdfast.checkpoints import CheckpointWriter, Store, load_checkpoint, open_store, write_artifacts
+from holdfast.checkpoints import CheckpointWriter, Pace, Store, load_checkpoint, open_store, write_artifacts
 from holdfast.determinism import make_deterministic
 from holdfast.errors import InternalError
 from holdfast.market import MarketStore
@@ -31,8 +31,6 @@ __all__ = ["execute"]
 log = structlog.get_logger()
 
 PROGRESS_INTERVAL: Final = 0.05  # seconds
-# State saved per second of trading, at most; hashing and writing take some nanoseconds a byte.
-_BYTES_PER_SECOND: Final = 10e6
 _STOPS: Final = {
     StopKind.CANCEL: checkpoint_pb2.CHECKPOINT_TYPE_CANCELLATION,
     StopKind.SHUTDOWN: checkpoint_pb2.CHECKPOINT_TYPE_SHUTDOWN,
@@ -114,7 +112,7 @@ def _trade(session: _Session, every: int) -> None:
     bars = len(panel.time)
     inference.skip_to(state.bar)
     report = _Reporter(run, state, bars)
-    pace = _Pace(load_settings().checkpoint_spacing_seconds)
+    pace = Pace(load_settings().checkpoint_spacing_seconds)
     while state.bar < bars:
         _look(run)
         if inference.ready <= state.bar:
@@ -126,29 +124,10 @@ def _trade(session: _Session, every: int) -> None:
             stop = min(stop, (state.bar // every + 1) * every)
         state.advance(stop, panel.prices, inference.signals, prepared.rules)
         report.maybe()
-        if every > 0 and state.bar % every == 0 and state.bar < bars and pace.allows(state):
+        if every > 0 and state.bar % every == 0 and state.bar < bars and pace.allows(state.size_bytes):
+            pace.saved()
             session.save(checkpoint_pb2.CHECKPOINT_TYPE_PERIODIC)
     report.now()
-
-
-class _Pace:
-    """Spaces periodic saves so that they cost about a hundredth of the time, however fast the bars go by.
-
-    A small network trades 10,000 bars in milliseconds, less than saving them takes: what is lost by waiting is done
-    again sooner than it is saved. Decides only which checkpoints exist, never what is in them.
-    """
-
-    def __init__(self, spacing: float) -> None:
-        self._spacing = spacing  # seconds; 0 allows every save
-        self._last = time.monotonic()
-
-    def allows(self, state: KernelState) -> bool:
-        """Whether a save now would be far enough from the last one; takes a yes as a save."""
-        now = time.monotonic()
-        if self._spacing and now - self._last < self._spacing + state.size_bytes / _BYTES_PER_SECOND:
-            return False
-        self._last = now
-        return True
 
 
 class _Reporter:

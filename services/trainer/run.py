@@ -10,7 +10,15 @@ import torch
 
 from holdfast import fingerprint
 from holdfast.bundle import bundle_files
-from holdfast.checkpoints import CheckpointWriter, LoadedCheckpoint, Store, load_checkpoint, open_store, write_artifacts
+from holdfast.checkpoints import (
+    CheckpointWriter,
+    LoadedCheckpoint,
+    Pace,
+    Store,
+    load_checkpoint,
+    open_store,
+    write_artifacts,
+)
 from holdfast.determinism import make_deterministic, seed_everything
 from holdfast.errors import InternalError, NotPossible
 from holdfast.market import MarketStore
@@ -75,7 +83,7 @@ def execute(run: Run) -> operation_pb2.TrainingResult:
         )
         _note_changes(run, state, loaded, data_changed=data_changed)
     with CheckpointWriter(store, run) as writer:
-        saver = Saver(run, writer, spec.checkpoint_policy, spacing=load_settings().checkpoint_spacing_seconds)
+        saver = Saver(run, writer, spec.checkpoint_policy, pace=Pace(load_settings().checkpoint_spacing_seconds))
         metrics = train(run, plan, samples, state, loss, saver)
     return _result(run, store, strategy, samples, state, metrics)
 

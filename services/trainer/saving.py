@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-
 import structlog
 
-from holdfast.checkpoints import CheckpointWriter, Snapshot
+from holdfast.checkpoints import CheckpointWriter, Pace, Snapshot
 from holdfast.v1 import checkpoint_pb2, operation_pb2
 from holdfast.worker.run import Run, StopKind
 from trainer.state import UNIT, TrainingState
@@ -15,9 +12,6 @@ from trainer.state import UNIT, TrainingState
 __all__ = ["Saver"]
 
 log = structlog.get_logger()
-
-# State saved per second of training, at most: hashing and writing it take a core some nanoseconds a byte.
-_BYTES_PER_SECOND = 1e7
 
 _STOP_TYPES = {
     StopKind.CANCEL: checkpoint_pb2.CHECKPOINT_TYPE_CANCELLATION,
@@ -28,9 +22,7 @@ _STOP_TYPES = {
 class Saver:
     """Turns ends of steps and epochs, stops and failures into checkpoints.
 
-    `spacing`: least seconds between two periodic saves, and more the larger the state. A tiny network has an epoch in
-    milliseconds, less than a save takes: what is lost by waiting is trained again sooner. 0 saves whenever the policy
-    says so. The clock decides only which checkpoints exist, never what is in them.
+    `pace` may put a periodic save off: the clock decides which checkpoints exist, never what is in them.
     """
 
     def __init__(
@@ -39,13 +31,12 @@ class Saver:
         writer: CheckpointWriter,
         policy: operation_pb2.CheckpointPolicy,
         *,
-        spacing: float,
-        clock: Callable[[], float] = time.monotonic,
+        pace: Pace,
     ) -> None:
         self._run, self._writer = run, writer
         self._every_epochs = policy.every_units
         self._every_steps = policy.every_steps
-        self._spacing, self._clock, self._last = spacing, clock, clock()
+        self._pace = pace
         self._good: Snapshot | None = None
         # Whether a save that the policy asked for was put off.
         self._late = False
@@ -59,24 +50,21 @@ class Saver:
         """Keeps a copy for the case of a failure, and saves it when it is due."""
         self._good = state.capture()
         self._late |= bool(self._every_epochs) and state.epoch % self._every_epochs == 0
-        if self._late and self._far_enough(state):
+        if self._late and self._pace.allows(state.size_bytes):
             self._save(self._good)
 
     def wants_step(self, state: TrainingState) -> bool:
         """Whether the state after this step of an epoch is to be saved now."""
-        return bool(self._every_steps) and state.step % self._every_steps == 0 and self._far_enough(state)
+        return bool(self._every_steps) and state.step % self._every_steps == 0 and self._pace.allows(state.size_bytes)
 
     def step_finished(self, state: TrainingState) -> None:
         """Saves inside an epoch; the caller knows that the state is sound."""
         self._good = state.capture()
         self._save(self._good)
 
-    def _far_enough(self, state: TrainingState) -> bool:
-        needed = self._spacing + state.size_bytes / _BYTES_PER_SECOND if self._spacing else 0.0
-        return self._clock() - self._last >= needed
-
     def _save(self, snapshot: Snapshot) -> None:
-        self._last, self._late = self._clock(), False
+        self._late = False
+        self._pace.saved()
         self._writer.save(snapshot, checkpoint_pb2.CHECKPOINT_TYPE_PERIODIC)
 
     def stopped(self, state: TrainingState, kind: StopKind) -> None:

@@ -6,6 +6,7 @@ Owns the processes; each is stopped by its pid. Waiting is done on conditions wi
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -38,14 +39,22 @@ QUICK = {
     "ORPHAN_CHECK_INTERVAL_SECONDS": "0.5",
     "HEARTBEAT_INTERVAL_SECONDS": "0.5",
     "HOLDFAST_GRACE_SECONDS": "10",
+    # Every checkpoint that is asked for is taken: what is killed must have something to go on from.
+    "CHECKPOINT_SPACING_SECONDS": "0",
 }
 
 
 def free_port() -> int:
-    """A TCP port of the loopback interface that nobody held a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port of the loopback interface that nobody holds.
+
+    Below the ephemeral range: a client that dials a dead server's ephemeral port may get that very port as its own end
+    and connect to itself, and the restarted server could not have it back.
+    """
+    while True:
+        port = random.SystemRandom().randrange(20_000, 32_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def wait_until(condition: Callable[[], T], what: str, *, deadline: float = DEADLINE) -> T:
@@ -267,7 +276,7 @@ class Cluster:
             operation.refresh()
             return operation.status in statuses
 
-        wait_until(there, f"{operation.id} {' or '.join(statuses)}, it is {operation.status}", deadline=deadline)
+        self._wait(there, operation, " or ".join(statuses), deadline)
         return operation
 
     def await_unit(self, operation: Operation, unit: int, *, deadline: float = DEADLINE) -> Operation:
@@ -277,8 +286,14 @@ class Cluster:
             operation.refresh()
             return operation.done or operation.progress.unit >= unit
 
-        wait_until(there, f"{operation.id} at unit {unit}", deadline=deadline)
+        self._wait(there, operation, f"at unit {unit}", deadline)
         return operation
+
+    def _wait(self, there: Callable[[], bool], operation: Operation, what: str, deadline: float) -> None:
+        try:
+            wait_until(there, f"{operation.id} {what}", deadline=deadline)
+        except (AssertionError, HoldfastError) as error:
+            raise AssertionError(f"{error}; it was {operation.message}\n{self.logs()}") from error
 
     def run_pids(self, name: str) -> list[int]:
         """The processes of the runs of a worker: grandchildren, by way of its fork server."""

@@ -146,7 +146,8 @@ def test_a_run_that_finishes_while_all_is_down_is_delivered_by_the_next_worker_p
     cluster.await_unit(operation, 1)
     worker = runner(cluster, operation)
     cluster.coordinator.kill()
-    wait_until(lambda: not cluster.run_pids(worker.name), "the run to end")
+    outbox = cluster.home / "workers" / worker.name / "outbox"
+    wait_until(lambda: any(outbox.iterdir()), "the run's end in the outbox")
     worker.kill()
     cluster.coordinator.start()
     worker.start()

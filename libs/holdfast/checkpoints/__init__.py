@@ -5,6 +5,7 @@ local, s3   its two kinds: a directory (or NFS), an S3 bucket
 artifacts   a directory of files under one manifest with SHA-256 digests; verified whole when read
 exact       JSON that keeps every float, NaN and infinity included
 snapshot    one moment of a run; the manifest of a checkpoint
+pace        when a periodic save is worth it
 writer      saves snapshots beside the run
 saver       the process that hashes and writes them, so that the run's own does neither
 catalogue   load, verify, discover and delete checkpoints
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
         load_checkpoint,
         verify_checkpoint,
     )
+    from holdfast.checkpoints.pace import (
+        Pace,
+    )
     from holdfast.checkpoints.snapshot import (
         Snapshot,
     )
@@ -49,6 +53,7 @@ _HOMES = {
     "Artifacts": "artifacts",
     "Buffer": "store",
     "CheckpointWriter": "writer",
+    "Pace": "pace",
     "LoadedCheckpoint": "catalogue",
     "Snapshot": "snapshot",
     "Store": "store",
@@ -68,6 +73,7 @@ __all__ = [
     "Buffer",
     "CheckpointWriter",
     "LoadedCheckpoint",
+    "Pace",
     "Snapshot",
     "Store",
     "StoredFile",
