@@ -124,12 +124,12 @@ class Coordinator(coordinator_service_pb2_grpc.CoordinatorServiceServicer):
         await self.server.start()
 
     async def stop(self) -> None:
-        """Breaks every stream off and stops to answer."""
-        for stream in self.streams:
-            await stream.close()
+        """Stops to answer and breaks every stream off; in this order, so that no registration opens another."""
         if self.server is not None:
             await self.server.stop(0)
             self.server = None
+        for stream in self.streams:
+            await stream.close()
 
     async def RegisterWorker(self, request: Any, context: Any) -> Any:  # noqa: N802 - a name of the protocol
         """Takes the worker in, unless told to refuse."""
