@@ -1,8 +1,8 @@
 """The life-cycle against real PostgreSQL under adversarial interleavings, found by Hypothesis.
 
-Workers claim, save, finish, die, freeze and come back; the coordinator restarts, declares orphans from rows it read long
-ago, cancels and resumes; reports are delivered late and twice. Whatever the order: one live attempt, no resurrected
-no lost end, events without gaps.
+Workers claim, save, finish, die, freeze and come back; the coordinator restarts, declares orphans from rows that it
+read long ago, cancels and resumes; reports are delivered late and twice. Whatever the order: one live attempt, no
+resurrected COMPLETED, no lost end, events without gaps.
 """
 
 from __future__ import annotations
@@ -17,13 +17,20 @@ from typing import Any, TypeVar
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from coordinator.changes import Changes
 from coordinator.checkpoints import Checkpoints
 from coordinator.database import Database
 from coordinator.facts import Facts
-from coordinator.lifecycle import LIVE, QUEUED, RESUMABLE, Cause, Status
+from coordinator.lifecycle import ENDED, LIVE, QUEUED, RESUMABLE, Cause, Status
 from coordinator.orphans import OrphanDetector
 from coordinator.progress import ProgressBoard
 from coordinator.reconciliation import Reconciliation, Verdict
@@ -37,6 +44,8 @@ from tests.support.scripted_worker import cancelled, completed, failed, ref
 
 T = TypeVar("T")
 
+SELDOM = st.sampled_from([False, False, False, True])
+MOSTLY = st.sampled_from([True, True, True, False])
 WORKERS = st.sampled_from(["w1", "w2"])
 ENDS = {"COMPLETED": completed, "FAILED": failed, "CANCELLED": cancelled}
 _numbers = itertools.count(1)
@@ -78,6 +87,8 @@ class LifeCycle(RuleBasedStateMachine):
         self.ids: list[str] = []
         self.processes = {"w1": Process(), "w2": Process()}
         self.old_rows: list[Operation] = []
+        # As the last invariant saw them.
+        self.rows: dict[str, Operation] = {}
         self.attempts: dict[str, int] = {}
         self.results: dict[str, bytes] = {}
         self.units = itertools.count(1)
@@ -93,18 +104,39 @@ class LifeCycle(RuleBasedStateMachine):
         self.old_rows.append(operation)
         return operation
 
+    def stands_at(self, *statuses: Status) -> bool:
+        return any(row.status in statuses for row in self.rows.values())
+
+    def some_run(self) -> bool:
+        return any(process.runs for process in self.processes.values())
+
+    def some_report(self) -> bool:
+        return any(process.outbox for process in self.processes.values())
+
+    def one_with(self, what: str, data: st.DataObject) -> tuple[str, Process]:
+        names = [name for name, process in self.processes.items() if getattr(process, what)]
+        name = data.draw(st.sampled_from(names))
+        return name, self.processes[name]
+
     # What users do
 
-    @precondition(lambda self: len(self.ids) < 3)
+    @initialize()
+    def start_first(self) -> None:
+        self.start()
+        self.start()
+
+    @precondition(lambda self: not self.stands_at(*QUEUED, *LIVE))
     @rule()
     def start(self) -> None:
         new = NewOperation(f"{self.tag}-{len(self.ids)}", "TRAINING", 1, b"", "s", "d", (self.tag,))
         self.do(self.house.store.create(new, Request("", "StartTraining", ""), "accepted", {}))
         self.ids.append(new.id)
 
-    @precondition(lambda self: self.ids)
-    @rule(data=st.data())
-    def cancel(self, data: st.DataObject) -> None:
+    @precondition(lambda self: self.stands_at(*(set(Status) - ENDED - {Status.CANCELLING})))
+    @rule(data=st.data(), meant=SELDOM)
+    def cancel(self, data: st.DataObject, meant: bool) -> None:
+        if not meant:
+            return
         operation = self.pick(data)
         if operation.status in QUEUED:
             why = failure("CANCELLED", "on request")
@@ -122,7 +154,7 @@ class LifeCycle(RuleBasedStateMachine):
         else:
             self.do(self.house.store.request_cancel(operation, "on request"))
 
-    @precondition(lambda self: self.ids)
+    @precondition(lambda self: any(row.resumable for row in self.rows.values()))
     @rule(data=st.data(), twice=st.booleans())
     def resume(self, data: st.DataObject, twice: bool) -> None:
         operation = self.pick(data)
@@ -137,7 +169,8 @@ class LifeCycle(RuleBasedStateMachine):
 
     # What the dispatcher does
 
-    @rule(worker=WORKERS, arrives=st.booleans(), answered=st.booleans())
+    @precondition(lambda self: self.stands_at(*QUEUED))
+    @rule(worker=WORKERS, arrives=MOSTLY, answered=MOSTLY)
     def claim(self, worker: str, arrives: bool, answered: bool) -> None:
         """Delivered or not, and the answer lost or not: an unanswered claim goes back although the run may exist."""
         process = self.processes[worker]
@@ -159,11 +192,10 @@ class LifeCycle(RuleBasedStateMachine):
 
     # What runs and workers do
 
-    @rule(worker=WORKERS, data=st.data())
-    def save(self, worker: str, data: st.DataObject) -> None:
-        process = self.processes[worker]
-        if not process.runs:
-            return
+    @precondition(lambda self: self.some_run())
+    @rule(data=st.data())
+    def save(self, data: st.DataObject) -> None:
+        _, process = self.one_with("runs", data)
         operation_id, attempt = data.draw(st.sampled_from(sorted(process.runs)))
         unit = next(self.units)
         checkpoint = checkpoint_pb2.Checkpoint(
@@ -185,20 +217,19 @@ class LifeCycle(RuleBasedStateMachine):
             assert after.checkpoint is not None
             assert after.checkpoint.unit == unit
 
-    @rule(worker=WORKERS, end=st.sampled_from(sorted(ENDS)), data=st.data())
-    def finish(self, worker: str, end: str, data: st.DataObject) -> None:
-        process = self.processes[worker]
-        if process.runs:
-            run = data.draw(st.sampled_from(sorted(process.runs)))
-            process.runs.discard(run)
-            process.outbox.append(ENDS[end](*run))
+    @precondition(lambda self: self.some_run())
+    @rule(end=st.sampled_from(["FAILED", "CANCELLED", "COMPLETED"]), data=st.data())
+    def finish(self, end: str, data: st.DataObject) -> None:
+        _, process = self.one_with("runs", data)
+        run = data.draw(st.sampled_from(sorted(process.runs)))
+        process.runs.discard(run)
+        process.outbox.append(ENDS[end](*run))
 
-    @rule(worker=WORKERS, data=st.data(), acknowledged=st.booleans())
-    def deliver(self, worker: str, data: st.DataObject, acknowledged: bool) -> None:
+    @precondition(lambda self: self.some_report())
+    @rule(data=st.data(), acknowledged=st.booleans())
+    def deliver(self, data: st.DataObject, acknowledged: bool) -> None:
         """An end reaches the coordinator; the acknowledgement may get lost, and then it comes again."""
-        process = self.processes[worker]
-        if not process.outbox:
-            return
+        worker, process = self.one_with("outbox", data)
         report = data.draw(st.sampled_from(process.outbox))
         before = self.get(report.run.operation_id)
         counts = self.do(self.house.facts.finished(worker, report))
@@ -212,10 +243,11 @@ class LifeCycle(RuleBasedStateMachine):
         if acknowledged:
             process.outbox.remove(report)
 
-    @rule(worker=WORKERS)
-    def come_back(self, worker: str) -> None:
+    @precondition(lambda self: self.some_run())
+    @rule(data=st.data())
+    def come_back(self, data: st.DataObject) -> None:
         """The same process registers again, as after a broken stream."""
-        process = self.processes[worker]
+        worker, process = self.one_with("runs", data)
         for run in sorted(process.runs):
             before = self.get(run[0])
             verdict = self.do(self.house.reconciliation.judge(worker, str(process.incarnation), ref(*run)))
@@ -227,8 +259,11 @@ class LifeCycle(RuleBasedStateMachine):
                 assert (after.attempt, after.worker_id) == (run[1], worker)
                 assert after.status in (Status.RUNNING, Status.CANCELLING)
 
-    @rule(worker=WORKERS)
-    def die_and_restart(self, worker: str) -> None:
+    @precondition(lambda self: self.some_run() or self.some_report())
+    @rule(worker=WORKERS, meant=SELDOM)
+    def die_and_restart(self, worker: str, meant: bool) -> None:
+        if not meant:
+            return
         process = self.processes[worker]
         process.incarnation += 1
         process.runs.clear()
@@ -243,27 +278,29 @@ class LifeCycle(RuleBasedStateMachine):
 
     # What the coordinator does
 
-    @precondition(lambda self: self.old_rows)
+    @precondition(lambda self: self.stands_at(*LIVE))
     @rule(data=st.data())
     def declare_orphan(self, data: st.DataObject) -> None:
         """From a row that was read at any time before."""
-        row = data.draw(st.sampled_from(self.old_rows))
+        row = data.draw(st.sampled_from([*self.old_rows[-5:], *self.rows.values()]))
         before = self.get(row.id)
         ended = self.do(self.house.detector.declare(row))
         if ended is not None:
             assert before.status in LIVE
             assert before.attempt == row.attempt
 
+    @precondition(lambda self: self.stands_at(Status.RUNNING))
     @rule()
     def restart_coordinator(self) -> None:
         self.do(self.house.store.restart("restarted"))
 
     # What Holdfast promises
 
+    # The first invariant reads the rows for all of them.
     @invariant()
     def attempts_never_go_back_and_completed_stays(self) -> None:
         for operation_id in self.ids:
-            operation = self.get(operation_id)
+            operation = self.rows[operation_id] = self.get(operation_id)
             assert operation.attempt >= self.attempts.get(operation_id, 1)
             self.attempts[operation_id] = operation.attempt
             if operation_id in self.results:
@@ -275,8 +312,7 @@ class LifeCycle(RuleBasedStateMachine):
 
     @invariant()
     def one_live_attempt_and_it_is_the_newest(self) -> None:
-        for operation_id in self.ids:
-            operation = self.get(operation_id)
+        for operation_id, operation in self.rows.items():
             text = "SELECT attempt FROM attempts WHERE operation_id = $1 AND end_time IS NULL"
             database = self.house.store.database
             live = self.do(database.run(lambda c: c.fetch(text, operation_id)))  # noqa: B023 - awaited at once
@@ -285,8 +321,7 @@ class LifeCycle(RuleBasedStateMachine):
 
     @invariant()
     def the_story_has_no_gaps_and_ends_where_the_operation_stands(self) -> None:
-        for operation_id in self.ids:
-            operation = self.get(operation_id)
+        for operation_id, operation in self.rows.items():
             events = self.do(self.house.store.events(operation_id, 0))
             assert [event.sequence for event in events] == list(range(1, operation.last_sequence + 1))
             assert events[-1].status is operation.status
@@ -308,7 +343,7 @@ def test_life_cycle(postgres: TestServer, tmp_path: Path, monkeypatch: pytest.Mo
                 LifeCycle,
                 settings=settings(
                     max_examples=60,
-                    stateful_step_count=40,
+                    stateful_step_count=50,
                     deadline=None,
                     suppress_health_check=list(HealthCheck),
                     print_blob=True,
