@@ -1,6 +1,7 @@
 """A trained model with all it takes to use it: the trainer writes bundles, the backtester reads them. Owns their files.
 
     model.safetensors   the best model's tensors
+    final.safetensors   the last epoch's, for whoever wants to compare; never traded
     bundle.json         the strategy, the inputs' names and normalisation, labels, metrics, digests (exact JSON)
     history.json        one record per epoch, exact floats
 
@@ -24,10 +25,10 @@ from holdfast.networks import Scaled, build_model
 from holdfast.strategy import CLASSES, Strategy, parse_strategy
 from holdfast.strategy.normalisation import Normalisation
 
-__all__ = ["BUNDLE", "HISTORY", "MODEL", "Bundle", "bundle_files", "load_bundle"]
+__all__ = ["BUNDLE", "FINAL", "HISTORY", "MODEL", "Bundle", "bundle_files", "load_bundle"]
 
 FORMAT = 1
-MODEL, BUNDLE, HISTORY = "model.safetensors", "bundle.json", "history.json"
+MODEL, FINAL, BUNDLE, HISTORY = "model.safetensors", "final.safetensors", "bundle.json", "history.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,7 @@ def bundle_files(
     normalisation: Normalisation,
     output_scale: float,
     best: Mapping[str, Tensor],
+    final: Mapping[str, Tensor],
     best_epoch: int,
     metrics: Mapping[str, float],
     history: Sequence[Mapping[str, float]],
@@ -89,6 +91,7 @@ def bundle_files(
     }
     return {
         MODEL: pack_tensors(best),
+        FINAL: pack_tensors(final),
         BUNDLE: exact.dumps(description),
         HISTORY: exact.dumps([dict(record) for record in history]),
     }

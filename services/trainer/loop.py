@@ -134,6 +134,7 @@ class _Loop:
         """The best model's metrics on the test span. The model itself now is the best one."""
         self._report.phase = "testing"
         self._tell()
+        self._state.keep_final()
         self._state.model.load_state_dict(self._state.best)
         return self._evaluator.test(self._state.model)
 

@@ -178,6 +178,7 @@ def _result(
         normalisation=samples.normalisation,
         output_scale=samples.scale,
         best=state.best,
+        final=state.final,
         best_epoch=best_epoch,
         metrics=metrics,
         history=history,

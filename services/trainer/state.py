@@ -34,6 +34,7 @@ class TrainingState:
     history: one row per finished epoch, float64, shape (epochs, columns); [:epoch] are valid and never change again.
     order: the sampler's state from which the current epoch's order is drawn.
     best: the best model's tensors; replaced as a whole, never changed in place.
+    final: the last epoch's, once training is over; never saved, since `model` still holds them in every checkpoint.
     """
 
     model: nn.Module
@@ -51,6 +52,7 @@ class TrainingState:
     step: int = 0
     updates: int = 0
     best: dict[str, Tensor] = field(default_factory=dict)
+    final: dict[str, Tensor] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     order: Tensor = field(init=False)
     _tensors: list[tuple[str, Tensor]] = field(init=False)
@@ -88,7 +90,14 @@ class TrainingState:
 
     def keep_best(self) -> None:
         """Copies the model as the best one so far."""
-        self.best = {name: tensor.clone() for name, tensor in self._tensors}
+        self.best = self._copy()
+
+    def keep_final(self) -> None:
+        """Copies the model as the last epoch left it."""
+        self.final = self._copy()
+
+    def _copy(self) -> dict[str, Tensor]:
+        return {name: tensor.clone() for name, tensor in self._tensors}
 
     def is_sound(self) -> bool:
         """Whether every loss of this epoch and every parameter is finite. Waits for the device."""

@@ -148,6 +148,7 @@ def _write_model(store: Store, market: MarketStore, strategy: Strategy, seed: in
         normalisation=fitted,
         output_scale=1.0,
         best=network.state_dict(),
+        final=network.state_dict(),
         best_epoch=1,
         metrics={},
         history=[],

@@ -58,7 +58,7 @@ def test_a_training_reports_saves_and_leaves_a_bundle(make: Make) -> None:
     run, outcome = place.attempt_once()
     assert outcome is not None
     result = outcome.result
-    assert set(outcome.digests) == {"model.safetensors", "bundle.json", "history.json"}
+    assert set(outcome.digests) == {"model.safetensors", "final.safetensors", "bundle.json", "history.json"}
     assert 1 <= result.best_epoch <= result.epochs <= 7
     assert {"loss", "accuracy", "f1_macro", "recall_long"} <= set(result.metrics)
     assert run.reports[0].phase == "loading data"
