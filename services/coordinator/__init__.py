@@ -4,7 +4,8 @@ lifecycle        which transitions are legal (pure)
 sql/             schema, migrations, named queries
 database         the pool, lost connections, constraint names to domain errors; migrations; leadership
 records          rows to protobuf messages and back
-store            operations: create, read, list, and every transition as one compare-and-set
+store            operations: create, read, list
+transitions      every change of status as one compare-and-set
 changes          tells watchers, the dispatcher and others what the store has just written
 registry         which workers there are, what they run, who has a free slot
 worker_link      commands to a worker and its Supervise stream

@@ -14,7 +14,8 @@ import structlog
 from coordinator.database import ConnectionLost
 from coordinator.records import Event, Operation, short_name
 from coordinator.resume import Resuming
-from coordinator.store import Request, Store
+from coordinator.store import Store
+from coordinator.transitions import Request
 from holdfast.errors import HoldfastError, LostRace
 
 log = structlog.get_logger()

@@ -16,9 +16,10 @@ from coordinator.database import Connection, ConnectionLost
 from coordinator.lifecycle import QUEUED, Cause, Status
 from coordinator.records import Event, Operation, checkpoint_ref, failure
 from coordinator.registry import Registry, Worker, offer
-from coordinator.store import Store, queue_status
+from coordinator.store import Store
 from coordinator.supervision import Supervision
 from coordinator.tasks import Tasks
+from coordinator.transitions import queue_status
 from holdfast.errors import AtCapacity, HoldfastError, LostRace, NotPossible, Unavailable
 from holdfast.v1 import checkpoint_pb2
 

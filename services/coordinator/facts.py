@@ -12,7 +12,8 @@ from coordinator.lifecycle import ENDED, Cause, Status, sources
 from coordinator.progress import ProgressBoard
 from coordinator.records import Operation, plain, serialized
 from coordinator.registry import Registry
-from coordinator.store import ORPHANED, Store, result_of
+from coordinator.store import Store
+from coordinator.transitions import ORPHANED, result_of
 from holdfast.errors import InternalError, LostRace
 from holdfast.v1 import checkpoint_pb2, operation_pb2, worker_pb2
 

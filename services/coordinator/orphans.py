@@ -19,7 +19,8 @@ from coordinator.lifecycle import Cause, Status
 from coordinator.progress import ProgressBoard
 from coordinator.records import Operation, failure, short_name, timestamp
 from coordinator.registry import Registry, Worker
-from coordinator.store import ORPHANED, Store
+from coordinator.store import Store
+from coordinator.transitions import ORPHANED
 from holdfast.v1 import coordinator_service_pb2
 
 log = structlog.get_logger()

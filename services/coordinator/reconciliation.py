@@ -22,7 +22,8 @@ import structlog
 from coordinator.lifecycle import Cause, Status
 from coordinator.orphans import OrphanDetector
 from coordinator.records import Operation, failure
-from coordinator.store import ORPHANED, Store, queue_status
+from coordinator.store import Store
+from coordinator.transitions import ORPHANED, queue_status
 from holdfast.v1 import worker_pb2
 
 log = structlog.get_logger()

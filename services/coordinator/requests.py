@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from google.protobuf.message import Message
 
 from coordinator.records import serialized
-from coordinator.store import Request, Store
+from coordinator.store import Store
+from coordinator.transitions import Request
 from holdfast.errors import InvalidRequest, Violation
 
 

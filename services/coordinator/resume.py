@@ -18,7 +18,8 @@ from coordinator.checkpoints import Checkpoint, Checkpoints
 from coordinator.lifecycle import RESUMABLE, Status
 from coordinator.records import WORKER_KINDS, Operation, checkpoint_ref, serialized, short_name
 from coordinator.requests import answered
-from coordinator.store import Request, Store
+from coordinator.store import Store
+from coordinator.transitions import Request
 from holdfast.checkpoints import load_checkpoint
 from holdfast.errors import Corrupted, HoldfastError, LostRace, NotFound, NotPossible
 from holdfast.market.store import MarketStore

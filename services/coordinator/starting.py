@@ -15,7 +15,8 @@ import structlog
 from coordinator.lifecycle import Status
 from coordinator.records import Operation, serialized
 from coordinator.requests import answered, asked
-from coordinator.store import NewOperation, Request, Store
+from coordinator.store import NewOperation, Store
+from coordinator.transitions import Request
 from holdfast.errors import Corrupted, InvalidRequest, LostRace, NotFound, NotPossible, Violation
 from holdfast.market.store import MarketStore
 from holdfast.strategy import Strategy, parse_strategy

@@ -100,7 +100,7 @@ class Supervision:
         delay, last_seen = REDIAL_FIRST, time.monotonic()
         try:
             # The flag as well as the cancellation: a task group that fails in that very moment swallows the latter.
-            while self._registry.is_current(worker) and not session.ended:
+            while self._wanted(session):
                 try:
                     await self._one_stream(session)
                     reason = "the worker ended it"
@@ -112,7 +112,7 @@ class Supervision:
                     log.warning("Supervise stream lost", worker=worker.id, reason=reason)
                     delay, last_seen = REDIAL_FIRST, time.monotonic()
                     self._registry.disconnect(worker)
-                if session.ended:
+                if not self._wanted(session):
                     return
                 if time.monotonic() - last_seen > self._give_up_after:
                     log.info("Worker given up", worker=worker.id, reason=reason)
@@ -125,6 +125,10 @@ class Supervision:
             if self._sessions.get(worker.id) is session:
                 del self._sessions[worker.id]
             await asyncio.shield(session.link.close())
+
+    def _wanted(self, session: _Session) -> bool:
+        """False once it was replaced, or the coordinator stops."""
+        return not session.ended and self._registry.is_current(session.worker)
 
     async def _one_stream(self, session: _Session) -> None:
         stream = session.link.supervise()

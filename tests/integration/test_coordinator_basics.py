@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import pytest
 
+from coordinator.store import Store
 from holdfast.errors import AtCapacity, InvalidRequest, NotFound, NotPossible, Unavailable, Unimplemented
 from holdfast.v1 import (
     coordinator_service_pb2 as pb,
@@ -152,6 +153,38 @@ async def test_watch_replays_then_follows_without_gap_or_repeat(caller: Caller) 
             assert last.training_result.model_digest
 
 
+async def test_ten_thousand_reports_cost_a_handful_of_statements(
+    caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    statements = 0
+    save = Store.save_progress
+
+    async def counted(self: Store, reports: Mapping[str, tuple[int, bytes]]) -> set[tuple[str, int]]:
+        nonlocal statements
+        statements += 1
+        return await save(self, reports)
+
+    monkeypatch.setattr(Store, "save_progress", counted)
+    async with ScriptedWorker(caller.address, slots=10) as worker:
+        await worker.register()
+        ids = [(await caller.start()).operation_id for _ in range(10)]
+        await worker.assigned(10)
+        for unit in range(1, 1001):
+            for operation_id in ids:
+                worker.progress(operation_id, 1, unit)
+        board = caller.rooms.board
+
+        def all_arrived() -> bool:
+            newest = [board.newest(operation_id, 1) for operation_id in ids]
+            return all(progress is not None and progress.unit == 1000 for progress in newest)
+
+        await until(all_arrived, "ten thousand reports")
+        await board.flush()
+        assert statements <= 10
+        rows = [await caller.rooms.store.get(operation_id) for operation_id in ids]
+        assert {operation_pb2.Progress.FromString(row.progress or b"").unit for row in rows} == {1000}
+
+
 async def test_watch_of_nothing_is_not_found(caller: Caller) -> None:
     import grpc
 
@@ -210,7 +243,7 @@ async def test_list_pages_and_filters(caller: Caller) -> None:
         pb.ListOperationsRequest(page_size=-1),
         pb.ListOperationsRequest(page_size=1001),
         pb.ListOperationsRequest(statuses=[99]),  # type: ignore[list-item]
-        pb.ListOperationsRequest(kinds=[0]),
+        pb.ListOperationsRequest(kinds=["OPERATION_KIND_UNSPECIFIED"]),
     ):
         with pytest.raises(InvalidRequest):
             await caller.call("ListOperations", request)

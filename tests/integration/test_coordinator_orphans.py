@@ -43,10 +43,10 @@ def detector_of(caller: Caller, clock: Clock, timeout: float = 60.0, interval: f
     )  # fmt: skip
 
 
-async def running(caller: Caller, worker: ScriptedWorker, **options: int) -> str:
+async def running(caller: Caller, worker: ScriptedWorker, max_attempts: int = 0) -> str:
     if not worker.connected:
         await worker.register()
-    operation = await caller.start(**options)
+    operation = await caller.start(max_attempts=max_attempts)
     await worker.assigned(len(worker.assignments) + 1)
     await caller.reaches(operation.operation_id, "RUNNING")
     return operation.operation_id
@@ -245,7 +245,9 @@ async def test_a_crash_resumes_by_itself_on_another_worker(database_url: str, tm
         first.runs.clear()
         first.fact(run_finished=failed(operation_id, 1, signal=9))
         assert await second.assigned() == (operation_id, 2)
-        assert second.assignments[0][1].checkpoint_id == f"{operation_id}/1-5"
+        _, checkpoint = second.assignments[0]
+        assert checkpoint is not None
+        assert checkpoint.checkpoint_id == f"{operation_id}/1-5"
         second.runs.clear()
         second.fact(run_finished=completed(operation_id, 2))
         updates = [update async for update in watching]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -36,7 +36,8 @@ from coordinator.progress import ProgressBoard
 from coordinator.reconciliation import Reconciliation, Verdict
 from coordinator.records import Operation, failure
 from coordinator.registry import Registry
-from coordinator.store import ORPHANED, NewOperation, Request, Store, queue_status
+from coordinator.store import NewOperation, Store
+from coordinator.transitions import ORPHANED, Request, queue_status
 from holdfast.checkpoints import open_store
 from holdfast.v1 import checkpoint_pb2, worker_pb2
 from tests.support.postgres import TestServer
@@ -47,7 +48,11 @@ T = TypeVar("T")
 SELDOM = st.sampled_from([False, False, False, True])
 MOSTLY = st.sampled_from([True, True, True, False])
 WORKERS = st.sampled_from(["w1", "w2"])
-ENDS = {"COMPLETED": completed, "FAILED": failed, "CANCELLED": cancelled}
+ENDS: dict[str, Callable[..., worker_pb2.RunFinished]] = {
+    "COMPLETED": completed,
+    "FAILED": failed,
+    "CANCELLED": cancelled,
+}
 _numbers = itertools.count(1)
 
 

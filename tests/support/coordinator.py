@@ -73,12 +73,16 @@ class Caller:
             spec=operation_pb2.TrainingSpec(strategy=text or EXAMPLE.read_text()),
             max_attempts=max_attempts,
         )
-        return (await self.call("StartTraining", request)).operation
+        answer = await self.call("StartTraining", request)
+        operation: operation_pb2.Operation = answer.operation
+        return operation
 
     async def get(self, operation_id: str) -> operation_pb2.Operation:
         """The operation now."""
         request = coordinator_service_pb2.GetOperationRequest(operation_id=operation_id)
-        return (await self.call("GetOperation", request)).operation
+        answer = await self.call("GetOperation", request)
+        operation: operation_pb2.Operation = answer.operation
+        return operation
 
     async def status(self, operation_id: str) -> str:
         """Its status without the prefix."""
@@ -98,16 +102,21 @@ class Caller:
     async def cancel(self, operation_id: str, reason: str = "") -> operation_pb2.Operation:
         """CancelOperation."""
         request = coordinator_service_pb2.CancelOperationRequest(operation_id=operation_id, reason=reason)
-        return (await self.call("CancelOperation", request)).operation
+        answer = await self.call("CancelOperation", request)
+        operation: operation_pb2.Operation = answer.operation
+        return operation
 
     async def resume(self, operation_id: str, **fields: Any) -> coordinator_service_pb2.ResumeOperationResponse:
         """ResumeOperation."""
         request = coordinator_service_pb2.ResumeOperationRequest(operation_id=operation_id, **fields)
-        return await self.call("ResumeOperation", request)
+        answer: coordinator_service_pb2.ResumeOperationResponse = await self.call("ResumeOperation", request)
+        return answer
 
     async def system(self) -> coordinator_service_pb2.GetSystemStatusResponse:
         """GetSystemStatus."""
-        return await self.call("GetSystemStatus", coordinator_service_pb2.GetSystemStatusRequest())
+        request = coordinator_service_pb2.GetSystemStatusRequest()
+        answer: coordinator_service_pb2.GetSystemStatusResponse = await self.call("GetSystemStatus", request)
+        return answer
 
     async def events(self, operation_id: str) -> list[str]:
         """Types, in order; the numbers must have no gap."""
@@ -151,7 +160,8 @@ async def running_coordinator(database_url: str, home: Path, **values: Any) -> A
     stop = asyncio.Event()
     ready: asyncio.Future[process.Rooms] = asyncio.get_running_loop().create_future()
     task = asyncio.create_task(process.run(settings_for(database_url, home, **values), stop, ready), name="coordinator")
-    await asyncio.wait([task, ready], return_when=asyncio.FIRST_COMPLETED)
+    both: list[asyncio.Future[Any]] = [task, ready]
+    await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
     if task.done():
         await task
     caller = Caller(ready.result(), home)

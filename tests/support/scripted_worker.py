@@ -151,7 +151,7 @@ class ScriptedWorker:
             await until(lambda: len(self.epochs) > before and self.connected, f"a stream to {self.id}")
         return response
 
-    async def assigned(self, number: int = 1) -> tuple[operation_pb2.Operation | str, int]:
+    async def assigned(self, number: int = 1) -> tuple[str, int]:
         """The operation and attempt of the newest assignment, once there are `number` of them."""
         await until(lambda: len(self.assignments) >= number, f"assignment {number} of {self.id}")
         run = self.assignments[number - 1][0].run
@@ -212,7 +212,8 @@ class ScriptedWorker:
 
     async def stream(self, incoming: Any, wrapper: Any) -> AsyncIterator[Any]:
         self.streams += 1
-        self._outgoing = outgoing = asyncio.Queue()
+        outgoing: asyncio.Queue[worker_pb2.WorkerMessage | None] = asyncio.Queue()
+        self._outgoing = outgoing
         current = [worker_pb2.RunState(run=ref(*run)) for run in self.runs.items()]
         hello = worker_pb2.WorkerHello(worker_id=self.id, incarnation=self.incarnation, current_runs=current)
         outgoing.put_nowait(worker_pb2.WorkerMessage(hello=hello))
@@ -223,10 +224,10 @@ class ScriptedWorker:
         beat = asyncio.create_task(self._beat(outgoing), name=f"{self.id} beats")
         try:
             while True:
-                message = await outgoing.get()
-                if message is None:
+                said = await outgoing.get()
+                if said is None:
                     return
-                yield wrapper(message=message)
+                yield wrapper(message=said)
         finally:
             self.streams -= 1
             for task in (listener, beat):
