@@ -102,10 +102,18 @@ class EmbeddedPostgres:
                 str(self.directory),
             ]
             self._run(binaries / "initdb", arguments, account)
-        if not self.running:
-            self._start_server(binaries, account, settings or {})
-        self._create_database(binaries, account, database)
-        return self.url(database)
+        deadline = time.monotonic() + START_TIMEOUT
+        while True:
+            if not self.running:
+                self._start_server(binaries, account, settings or {})
+            try:
+                self._create_database(binaries, account, database)
+                return self.url(database)
+            except Unavailable:
+                # What runs may be dying of a kill a moment ago, or still be recovering: look again.
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
 
     def stop(self, *, immediate: bool = False) -> None:
         """Stops the server, however it was started; does nothing when it does not run.

@@ -29,6 +29,7 @@ def configure_logging(process: str, *, level: str = "info", **context: str) -> N
         processors=[*processors, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
+        # Not cached: a logger that was used before this call must change as well.
+        cache_logger_on_first_use=False,
     )
     structlog.contextvars.bind_contextvars(process=process, **context)
