@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Coroutine
 from typing import Any
 
@@ -16,10 +17,12 @@ class Tasks:
 
     def __init__(self, group: asyncio.TaskGroup) -> None:
         self._group = group
+        # A task that a call starts outlives it: its log lines must not carry that call's context.
+        self._context = contextvars.copy_context()
 
     def start(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Runs `work` until it returns, is cancelled, or takes the process down."""
-        return self._group.create_task(_guarded(name, work), name=name)
+        return self._group.create_task(_guarded(name, work), name=name, context=self._context.copy())
 
 
 async def _guarded(name: str, work: Coroutine[Any, Any, None]) -> None:
