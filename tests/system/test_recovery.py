@@ -130,6 +130,53 @@ def test_sigterm_checkpoints_reports_and_exits_in_time(cluster: Cluster) -> None
     assert operation.resumable
 
 
+SLOW = {"type": "mlp", "hidden_sizes": [768, 768]}  # an epoch takes long enough to be caught in the middle of one
+
+
+@pytest.mark.parametrize("phase", ["loading data", "first epoch", "mid-epoch", "saving"])
+def test_sigterm_in_every_phase_ends_in_time_and_saves_what_there_is(cluster: Cluster, phase: str) -> None:
+    operation = start_training(cluster.client, model=SLOW, checkpoint_every_steps=1 if phase == "saving" else 0)
+
+    def reached() -> bool:
+        operation.refresh()
+        progress = operation.progress
+        match phase:
+            case "loading data":
+                return operation.status == "RUNNING" and bool(cluster.run_pids(operation.message.worker_id))
+            case "first epoch":
+                return progress.phase == "training" and progress.unit == 0 and progress.step > 0
+            case "mid-epoch":
+                return progress.unit >= 1 and progress.step > 0
+            case _:
+                return operation.checkpoint is not None
+
+    wait_until(reached, phase)
+    worker = runner(cluster, operation)
+    worker.signal(signal.SIGTERM)
+    assert worker.wait(float(QUICK["HOLDFAST_GRACE_SECONDS"])) == 0
+    cluster.await_status(operation, "CANCELLED")
+    assert operation.failure is not None
+    assert operation.failure.reason == "SHUTDOWN"
+    assert operation.failure.message.startswith("Graceful shutdown")
+    if phase != "loading data":
+        assert operation.checkpoint is not None
+        assert operation.checkpoint.type == checkpoint_pb2.CHECKPOINT_TYPE_SHUTDOWN
+        assert operation.resumable
+
+
+def test_max_attempts_resumes_by_itself_and_ends_as_if_nothing_had_been(cluster: Cluster) -> None:
+    undisturbed = start_training(cluster.client, epochs=40, seed=11)
+    cluster.await_status(undisturbed, "COMPLETED")
+    operation = start_training(cluster.client, epochs=40, seed=11, max_attempts=3)
+    cluster.await_unit(operation, 5)
+    for pid in cluster.run_pids(operation.message.worker_id):
+        os.kill(pid, signal.SIGKILL)
+    cluster.await_status(operation, "COMPLETED")
+    assert operation.attempt == 2
+    store = str(cluster.home / "store")
+    assert outcome_of(operation, store) == outcome_of(undisturbed, store)
+
+
 def test_a_run_that_finishes_while_the_coordinator_is_down_is_delivered_once(cluster: Cluster) -> None:
     operation = start_training(cluster.client, epochs=30)
     cluster.await_unit(operation, 1)
