@@ -19,7 +19,7 @@ SERVICE = pb.DESCRIPTOR.services_by_name["ResearchService"]
 
 
 class Blocking:
-    """grpcio-testing calls servicers from threads: a coroutine runs to its end, errors are mapped as the server does."""
+    """grpcio-testing calls servicers from threads: coroutines run to their end, errors are mapped as servers do."""
 
     def __init__(self, servicer: object) -> None:
         self._servicer = servicer
