@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
 
 from coordinator.records import Operation
+from holdfast.errors import Unavailable
 from holdfast.service import create_channel, error_from_rpc
 from holdfast.v1 import (
     backtester_service_pb2,
@@ -95,6 +97,9 @@ class Stream:
             await self._call.write(self._wrapper(message=message))
         except grpc.aio.AioRpcError as error:
             raise error_from_rpc(error) from error
+        except asyncio.InvalidStateError as error:
+            # The worker died between two writes: gRPC says so without a status.
+            raise Unavailable("The Supervise stream has ended.", reason="STREAM_ENDED") from error
 
     def cancel(self) -> None:
         """Ends the stream now."""

@@ -82,9 +82,13 @@ async def test_resume_continues_from_the_newest_under_a_new_attempt(caller: Call
     worker.runs.clear()
     worker.fact(run_finished=completed(operation_id, 2))
     await caller.reaches(operation_id, "COMPLETED")
+
     # Nothing will continue it: its checkpoints go, rows and files.
-    listed = await caller.call("ListCheckpoints", pb.ListCheckpointsRequest(operation_id=operation_id))
-    assert not listed.checkpoints
+    async def forgotten() -> bool:
+        listed = await caller.call("ListCheckpoints", pb.ListCheckpointsRequest(operation_id=operation_id))
+        return not listed.checkpoints
+
+    await until(forgotten, "the rows to go")
     await until(lambda: not list((caller.home / "store").glob(f"{operation_id}/*")), "the files to go")
 
 

@@ -194,7 +194,7 @@ def test_a_run_that_finishes_while_all_is_down_is_delivered_by_the_next_worker_p
     worker = runner(cluster, operation)
     cluster.coordinator.kill()
     outbox = cluster.home / "workers" / worker.name / "outbox"
-    wait_until(lambda: any(outbox.iterdir()), "the run's end in the outbox")
+    wait_until(lambda: any(path.suffix != ".tmp" for path in outbox.iterdir()), "the run's end in the outbox")
     worker.kill()
     cluster.coordinator.start()
     worker.start()
