@@ -42,7 +42,7 @@ up: $(STAMP)  ## start PostgreSQL, coordinator, trainer and backtester on this m
 down: $(STAMP)  ## stop them
 	$(BIN)/holdfast down
 
-bench: $(STAMP)  ## measure; results go to docs/benchmarks.md
+bench: $(STAMP)  ## ratios, measured side by side; docs/benchmarks.md has a run
 	$(BIN)/python -m benchmarks
 
 chaos: $(STAMP)  ## random faults: make chaos SEED=1 RUNS=200

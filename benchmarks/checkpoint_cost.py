@@ -23,7 +23,7 @@ from holdfast.market.sample import install_sample
 from tests.support.workloads import long_backtest_text, training_text, write_synthetic_bars
 from trainer.run import execute as train
 
-ROUNDS = 4
+ROUNDS = 8
 BARS = 200_000
 NONE, EACH, SPACED = "no checkpoints", "each", "each, spaced as a worker does"
 _SPACING = "CHECKPOINT_SPACING_SECONDS"
