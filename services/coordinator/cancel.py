@@ -97,7 +97,7 @@ class Canceller:
                     return
                 try:
                     await link.cancel(
-                        worker_pb2.RunRef(operation_id=operation_id, attempt=attempt), "Cancelled by request"
+                        worker_pb2.RunRef(operation_id=operation_id, attempt=attempt), "by request"
                     )
                     missing = 0.0
                 except NotFound:
