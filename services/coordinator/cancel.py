@@ -96,9 +96,7 @@ class Canceller:
                     # It tells us when it comes back with the run; if it never does, the orphan rule ends it.
                     return
                 try:
-                    await link.cancel(
-                        worker_pb2.RunRef(operation_id=operation_id, attempt=attempt), "by request"
-                    )
+                    await link.cancel(worker_pb2.RunRef(operation_id=operation_id, attempt=attempt), "by request")
                     missing = 0.0
                 except NotFound:
                     missing += RETRY
