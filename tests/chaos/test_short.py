@@ -24,6 +24,6 @@ def test_nothing_is_stuck_lost_duplicated_or_different(tmp_path: Path) -> None:
     with cluster_with_proxies(tmp_path) as (cluster, proxies):
         campaign = Campaign(cluster, proxies)
         campaign.prepare()
-        verdict = campaign.run(seed, 4)
+        verdict = campaign.run(seed, 3)
     print(verdict.summary())
     assert verdict.problems == []

@@ -347,7 +347,7 @@ def test_life_cycle(postgres: TestServer, tmp_path: Path, monkeypatch: pytest.Mo
             run_state_machine_as_test(
                 LifeCycle,
                 settings=settings(
-                    max_examples=60,
+                    max_examples=40,
                     stateful_step_count=50,
                     deadline=None,
                     suppress_health_check=list(HealthCheck),
