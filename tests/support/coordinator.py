@@ -148,7 +148,7 @@ class Caller:
         checkpoint.create_time.GetCurrentTime()
         artifacts = {"state.json": b"{}", "model.bin": content}
         written = write_artifacts(store, checkpoint.checkpoint_id, artifacts, manifest_fields(checkpoint, {}))
-        checkpoint.uri = written.uri
+        checkpoint.uri = written.path
         checkpoint.manifest_digest = written.manifest_digest
         checkpoint.size_bytes = written.size_bytes
         return checkpoint
