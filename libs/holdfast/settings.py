@@ -34,6 +34,7 @@ class Settings(BaseSettings):
     orphan_check_interval_seconds: float = Field(15.0, alias="ORPHAN_CHECK_INTERVAL_SECONDS", gt=0, allow_inf_nan=False)
     heartbeat_interval_seconds: float = Field(1.0, alias="HEARTBEAT_INTERVAL_SECONDS", gt=0, allow_inf_nan=False)
     checkpoint_max_age_days: int = Field(30, alias="CHECKPOINT_MAX_AGE_DAYS", ge=1)
+    checkpoint_quarantine_days: int = Field(7, alias="CHECKPOINT_QUARANTINE_DAYS", ge=1)
     checkpoint_cleanup_interval_hours: float = Field(
         24.0, alias="CHECKPOINT_CLEANUP_INTERVAL_HOURS", gt=0, allow_inf_nan=False
     )

@@ -14,7 +14,8 @@ dispatcher       gives queued operations to free slots
 reconciliation   who is right when worker and database disagree; the coordinator's start
 orphans          finds what no process runs any more
 cancel, resume, automatic
-checkpoints, sweep
+pairing          database and artifact store belong together, or the coordinator stops
+checkpoints      the catalogue; sweep cleans up, by the rule of collection, through quarantine
 watch            replays and follows events
 rpc/             the services: checks requests, calls the rooms above
 process          puts it together and takes it down

@@ -1,4 +1,4 @@
-"""`python -m coordinator`: settings in, exit code out."""
+"""`python -m coordinator [adopt-store]`: settings in, exit code out."""
 
 from __future__ import annotations
 
@@ -8,11 +8,16 @@ from coordinator import process
 from holdfast.service import Signals, configure_logging, run_process
 from holdfast.settings import load_settings
 
+ADOPT_STORE = "adopt-store"
+
 
 async def main() -> int:
-    """Serves until SIGTERM or SIGINT."""
+    """Serves until SIGTERM or SIGINT, or binds the database to the artifact store and ends."""
     settings = load_settings()
     configure_logging("coordinator", level=settings.log_level)
+    if sys.argv[1:] == [ADOPT_STORE]:
+        print(await process.adopt_store(settings))
+        return 0
     async with Signals() as signals:
         await process.run(settings, signals.stop)
     return 0

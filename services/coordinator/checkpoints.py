@@ -21,7 +21,7 @@ from coordinator.queries import query
 from coordinator.records import Operation, checkpoint_from_row, checkpoint_ref, plain, short_name
 from coordinator.store import Store
 from holdfast.checkpoints import Store as ArtifactStore
-from holdfast.checkpoints import delete_checkpoint, discover_checkpoints, verify_checkpoint
+from holdfast.checkpoints import delete_checkpoint, discover_checkpoints, newest_attempt, verify_checkpoint
 from holdfast.errors import HoldfastError, NotFound, NotPossible
 from holdfast.v1 import checkpoint_pb2
 
@@ -98,6 +98,8 @@ class Checkpoints:
     async def discover(self, operation: Operation) -> Checkpoint | None:
         """Finds checkpoints of the newest attempt that no row names, because the worker died before it could tell.
 
+        Or of later ones: the database was restored from a backup that is older than the store.
+
         Returns the newest when one was found. Never raises for a store that is away: what is known then has to do.
         """
         try:
@@ -110,7 +112,7 @@ class Checkpoints:
         newer = [
             checkpoint
             for checkpoint in found
-            if checkpoint.attempt == operation.attempt
+            if checkpoint.attempt >= operation.attempt
             and checkpoint.checkpoint_id not in known
             and (operation.checkpoint is None or _position(checkpoint) > _position(operation.checkpoint))
         ]
@@ -126,6 +128,17 @@ class Checkpoints:
             message=f"Found in the store: a checkpoint at {short_name(newest)} that its worker could not report",
         )
         return newest if saved is not None else None
+
+    async def newest_attempt(self, operation_id: str) -> int:
+        """The greatest attempt that left anything in the store; 0 for none, or when the store does not tell.
+
+        A new attempt must be greater: its directories would be there already.
+        """
+        try:
+            return await asyncio.to_thread(newest_attempt, self.artifacts, operation_id)
+        except (HoldfastError, OSError, ValueError) as error:
+            log.warning("Attempts in the store not read", operation=operation_id, error=str(error))
+            return 0
 
     # Reading
 

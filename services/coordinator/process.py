@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,10 +21,12 @@ from coordinator.facts import Facts
 from coordinator.leadership import Leadership
 from coordinator.migrations import migrate
 from coordinator.orphans import OrphanDetector
+from coordinator.pairing import Pairing, adopt, pair
 from coordinator.progress import ProgressBoard
 from coordinator.reconciliation import Reconciliation
 from coordinator.registration import Registration
 from coordinator.registry import Registry
+from coordinator.restoring import raise_attempts
 from coordinator.resume import Resuming
 from coordinator.rpc import checkpoint_service, coordinator_service, research_service
 from coordinator.starting import Starting
@@ -33,6 +36,7 @@ from coordinator.sweep import Sweep
 from coordinator.tasks import Tasks
 from coordinator.watch import Watch
 from holdfast import __version__
+from holdfast.checkpoints import Store as ArtifactStore
 from holdfast.checkpoints import open_store
 from holdfast.errors import NotPossible
 from holdfast.service import Server, Service, create_server
@@ -66,6 +70,21 @@ async def run(settings: Settings, stop: asyncio.Event, ready: asyncio.Future[Roo
 
     `ready` gets the rooms once calls are answered.
     """
+    async with _leading(settings) as (database, leadership, epoch):
+        artifacts = open_store(settings.store)
+        pairing = await pair(database, artifacts)
+        await _serve(settings, database, artifacts, pairing, leadership, epoch, stop, ready)
+
+
+async def adopt_store(settings: Settings) -> str:
+    """Binds the database to the artifact store, while no coordinator runs. Returns what was done, in words."""
+    async with _leading(settings) as (database, _, _):
+        return await adopt(database, open_store(settings.store))
+
+
+@asynccontextmanager
+async def _leading(settings: Settings) -> AsyncIterator[tuple[Database, Leadership, int]]:
+    """A migrated database that nobody else serves, and the epoch under which we do."""
     if not settings.database_url:
         raise NotPossible(
             "HOLDFAST_DATABASE_URL is not set. Name a PostgreSQL server (14 or newer), such as "
@@ -76,8 +95,7 @@ async def run(settings: Settings, stop: asyncio.Event, ready: asyncio.Future[Roo
     leadership = Leadership(database, settings.listen or DEFAULT_COORDINATOR)
     try:
         await migrate(database)
-        epoch = await leadership.take()
-        await _serve(settings, database, leadership, epoch, stop, ready)
+        yield database, leadership, await leadership.take()
     finally:
         await leadership.release()
         await database.close()
@@ -86,6 +104,8 @@ async def run(settings: Settings, stop: asyncio.Event, ready: asyncio.Future[Roo
 async def _serve(
     settings: Settings,
     database: Database,
+    artifacts: ArtifactStore,
+    pairing: Pairing,
     leadership: Leadership,
     epoch: int,
     stop: asyncio.Event,
@@ -93,7 +113,8 @@ async def _serve(
 ) -> None:
     async with asyncio.TaskGroup() as group:
         tasks = Tasks(group)
-        rooms, background, reconciliation = _build(settings, database, leadership, epoch, tasks)
+        rooms, background, reconciliation = _build(settings, database, artifacts, pairing, leadership, epoch, tasks)
+        await raise_attempts(rooms.store, rooms.sweep.checkpoints)
         waiting = await reconciliation.restart(settings.research_restart_policy)
         counts = await rooms.store.count_by_status()
         log.info("Resuming coordinator", epoch=epoch, waiting_for_workers=len(waiting), operations=counts)
@@ -104,6 +125,7 @@ async def _serve(
             version=__version__,
             database=masked(settings.database_url),
             store=settings.store,
+            store_id=pairing.store_id,
         )
         running = [tasks.start(name, work()) for name, work in background.items()]
         try:
@@ -134,10 +156,15 @@ async def _drain(rooms: Rooms) -> None:
 
 
 def _build(
-    settings: Settings, database: Database, leadership: Leadership, epoch: int, tasks: Tasks
+    settings: Settings,
+    database: Database,
+    artifacts: ArtifactStore,
+    pairing: Pairing,
+    leadership: Leadership,
+    epoch: int,
+    tasks: Tasks,
 ) -> tuple[Rooms, dict[str, Callable[[], Coroutine[Any, Any, None]]], Reconciliation]:
     """All rooms, the background work by name, and the rules for the start."""
-    artifacts = open_store(settings.store)
     store = Store(database, Changes())
     patient = store.patient()
     checkpoints = Checkpoints(store, artifacts)
@@ -182,7 +209,9 @@ def _build(
     sweep = Sweep(
         store,
         checkpoints,
+        pairing,
         max_age_days=settings.checkpoint_max_age_days,
+        quarantine_days=settings.checkpoint_quarantine_days,
         interval=settings.checkpoint_cleanup_interval_hours * 3600,
     )
     servicer = coordinator_service.CoordinatorServicer(

@@ -99,6 +99,7 @@ class Resuming:
                 message,
                 automatic=automatic,
                 request=request,
+                above=await self._checkpoints.newest_attempt(operation.id),
             )
         except LostRace:
             repeated = await self._repeated(request)

@@ -1,7 +1,6 @@
-"""The clean-up of checkpoints: by age, and what in the store no row names. Owns what may go; one failure stops nothing.
+"""The clean-up of the store: checkpoints by age; what no row names, through a quarantine. Owns when, and the order.
 
-Only directories of operations are looked at. Models and results are named by their operations' results, or wait in a
-worker's outbox for their report.
+What may go is `collection`'s rule, where it waits is `quarantine`'s. One failure stops nothing.
 """
 
 from __future__ import annotations
@@ -14,18 +13,21 @@ from datetime import timedelta
 
 import structlog
 
+from coordinator import collection, quarantine
 from coordinator.checkpoints import Checkpoints
+from coordinator.collection import Known
 from coordinator.lifecycle import ENDED
-from coordinator.records import result_path
+from coordinator.pairing import Pairing
 from coordinator.store import Store
-from holdfast.checkpoints.store import StoredFile
 from holdfast.errors import HoldfastError
 
 log = structlog.get_logger()
 
-YOUNG = 3600.0  # seconds; a directory younger than this may be waiting for its row
+# Workers that were away, and facts in their outboxes, have come back by then; a person has seen what is wrong.
+LED_BEFORE = 3600.0  # seconds that the coordinator must have led before anything is collected
 REQUESTS_REMEMBERED = timedelta(days=30)
-FIRST_SWEEP = 60.0  # seconds after the start
+
+_FAILURES = (HoldfastError, OSError, ValueError)
 
 
 @dataclass(slots=True)
@@ -33,59 +35,92 @@ class Swept:
     """What went, or would go."""
 
     checkpoint_ids: list[str] = field(default_factory=list)
-    paths: list[str] = field(default_factory=list)
+    quarantined: list[str] = field(default_factory=list)
+    bytes_quarantined: int = 0
+    deleted: list[str] = field(default_factory=list)
     bytes_freed: int = 0
     failures: list[str] = field(default_factory=list)
+    note: str = ""
 
 
 class Sweep:
-    """`once` for callers, `run` for the background."""
+    """`once` for callers, `run` for the background.
+
+    `last_time`: seconds since the epoch, 0: not since the start. `leads_since`: by `led_clock`.
+    """
 
     def __init__(
         self,
         store: Store,
         checkpoints: Checkpoints,
+        pairing: Pairing,
         *,
         max_age_days: int,
+        quarantine_days: int,
         interval: float,
         clock: Callable[[], float] = time.time,
+        led_clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
-        self._checkpoints = checkpoints
+        self.checkpoints = checkpoints
+        self._artifacts = checkpoints.artifacts
+        self._pairing = pairing
         self._max_age_days = max_age_days
+        self._quarantine_days = quarantine_days
         self._interval = interval
         self._clock = clock
+        # A clock of its own: the wall's may be set right after the start.
+        self._led_clock = led_clock
+        self.leads_since = led_clock()
+        self.last_time = 0.0
 
     async def run(self) -> None:
-        """Soon after the start, then every interval, for ever."""
-        await asyncio.sleep(min(FIRST_SWEEP, self._interval))
+        """An hour after the start, then every interval, for ever."""
+        await asyncio.sleep(LED_BEFORE)
         while True:
             try:
-                swept = await self.once()
+                await self.once()
                 await self._store.forget_requests(REQUESTS_REMEMBERED)
-                log.info(
-                    "Checkpoints swept",
-                    checkpoints=len(swept.checkpoint_ids),
-                    directories=len(swept.paths),
-                    bytes_freed=swept.bytes_freed,
-                    failures=swept.failures,
-                )
-            except (HoldfastError, OSError) as error:
+            except _FAILURES as error:
                 log.warning("Sweep failed", error=str(error))
             await asyncio.sleep(self._interval)
 
     async def once(self, max_age_days: int = 0, *, dry_run: bool = False) -> Swept:
-        """One clean-up; 0 days mean the setting. `dry_run` tells and deletes nothing."""
+        """One clean-up; 0 days mean the setting. `dry_run` tells and changes nothing."""
         swept = Swept()
         await self._expire(timedelta(days=max_age_days or self._max_age_days), swept, dry_run)
-        await self._collect(swept, dry_run)
+        missing = LED_BEFORE - (self._led_clock() - self.leads_since)
+        if missing > 0:
+            swept.note = (
+                "Only checkpoints older than the limit were looked at. What no row names is collected once this "
+                f"coordinator has led for an hour, in {missing / 60:.0f} minutes: workers may still report theirs."
+            )
+        else:
+            await self._collect(swept, dry_run)
+            await self._empty_quarantine(swept, dry_run)
+        if not dry_run:
+            self.last_time = self._clock()
+            log.info(
+                "Store swept",
+                checkpoints=len(swept.checkpoint_ids),
+                quarantined=len(swept.quarantined),
+                bytes_quarantined=swept.bytes_quarantined,
+                deleted=len(swept.deleted),
+                bytes_freed=swept.bytes_freed,
+                failures=swept.failures,
+                note=swept.note,
+            )
         return swept
 
+    async def quarantined(self) -> list[quarantine.Held]:
+        """What lies in the quarantine now."""
+        return await asyncio.to_thread(quarantine.held, self._artifacts)
+
     async def _expire(self, age: timedelta, swept: Swept, dry_run: bool) -> None:
-        for checkpoint in await self._checkpoints.expired(age):
+        for checkpoint in await self.checkpoints.expired(age):
             try:
-                freed = checkpoint.size_bytes if dry_run else await self._checkpoints.expire(checkpoint)
-            except (HoldfastError, OSError, ValueError) as error:
+                freed = checkpoint.size_bytes if dry_run else await self.checkpoints.expire(checkpoint)
+            except _FAILURES as error:
                 swept.failures.append(f"{checkpoint.checkpoint_id}: {error}")
                 continue
             if freed is not None:
@@ -93,32 +128,53 @@ class Sweep:
                 swept.bytes_freed += freed
 
     async def _collect(self, swept: Swept, dry_run: bool) -> None:
-        directories = await asyncio.to_thread(self._directories)
+        found = await asyncio.to_thread(collection.directories, self._artifacts)
+        empty = await asyncio.to_thread(self._artifacts.empty_directories)
         # Read after the listing: what got its row meanwhile is named now.
-        rows = await self._store.database.fetch("known_paths")
-        ended = {status.value for status in ENDED}
-        busy = {row["operation_id"] for row in rows if row["path"] is None and row["status"] not in ended}
-        named = {row["path"] or result_path(row["kind"], row["result"]) for row in rows}
-        oldest_kept = self._clock() - YOUNG
-        for directory, files in directories.items():
-            young = max(file.modified for file in files) > oldest_kept
-            if directory in named or young or directory.split("/")[0] in busy:
-                continue
-            size = sum(file.size for file in files)
+        operations = await self._known({entry.operation_id for entry in found} | set(empty))
+        named = {row["id"] for row in await self._store.database.fetch("known_checkpoints")}
+        adopt_time = self._pairing.adopt_time
+        chosen = await asyncio.to_thread(
+            collection.collectable,
+            self._artifacts,
+            self._pairing.store_id,
+            found,
+            operations,
+            named,
+            now=self._clock(),
+            adopted=adopt_time.timestamp() if adopt_time else 0.0,
+        )
+        for entry in chosen:
             try:
                 if not dry_run:
-                    size = await asyncio.to_thread(self._checkpoints.artifacts.delete, directory)
-            except (HoldfastError, OSError, ValueError) as error:
-                swept.failures.append(f"{directory}: {error}")
+                    where = await asyncio.to_thread(quarantine.put, self._artifacts, entry.path, self._clock())
+                    log.info("Directory quarantined", path=entry.path, where=where, size_bytes=entry.size_bytes)
+            except _FAILURES as error:
+                swept.failures.append(f"{entry.path}: {error}")
                 continue
-            swept.paths.append(directory)
-            swept.bytes_freed += size
+            swept.quarantined.append(entry.path)
+            swept.bytes_quarantined += entry.size_bytes
+        if not dry_run:
+            ended = [name for name in empty if name in operations and operations[name].status in ENDED]
+            for name in {*ended, *(entry.operation_id for entry in chosen)}:
+                await asyncio.to_thread(self._artifacts.remove_empty, name)
 
-    def _directories(self) -> dict[str, list[StoredFile]]:
-        """Files by "<operation>/<checkpoint, model or result>"."""
-        found: dict[str, list[StoredFile]] = {}
-        for file in self._checkpoints.artifacts.list():
-            parts = file.path.split("/")
-            if len(parts) == 3:
-                found.setdefault("/".join(parts[:2]), []).append(file)
-        return found
+    async def _known(self, operation_ids: set[str]) -> dict[str, Known]:
+        rows = await self._store.database.fetch("known_operations", sorted(operation_ids))
+        return {row["id"]: Known.from_row(row) for row in rows}
+
+    async def _empty_quarantine(self, swept: Swept, dry_run: bool) -> None:
+        overdue = await asyncio.to_thread(
+            quarantine.overdue, self._artifacts, self._pairing.store_id, self._quarantine_days, self._clock()
+        )
+        for entry in overdue:
+            try:
+                freed = entry.size_bytes
+                if not dry_run:
+                    freed = await asyncio.to_thread(quarantine.remove, self._artifacts, entry.path)
+                    log.info("Quarantined directory deleted", path=entry.path, bytes_freed=freed)
+            except _FAILURES as error:
+                swept.failures.append(f"{entry.path}: {error}")
+                continue
+            swept.deleted.append(entry.path)
+            swept.bytes_freed += freed

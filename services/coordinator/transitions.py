@@ -121,13 +121,17 @@ class Transitions:
         automatic: bool = False,
         request: Request | None = None,
         details: Details | None = None,
+        above: int = 0,
     ) -> Operation | None:
-        """RESUMING under the next attempt: one of many gets the row. Raises LostRace (REQUEST_REPEATED)."""
+        """RESUMING under the next attempt: one of many gets the row. Raises LostRace (REQUEST_REPEATED).
+
+        `above`: an attempt that the new one must be greater than, whatever the row says.
+        """
         request_id = request.id if request is not None and request.id else None
         known = {"checkpoint_id": checkpoint_id, "automatic": str(automatic).lower(), **(details or {})}
         return await self._move(
             "resume", Cause.RESUME, operation.id, operation.attempt, Status.RESUMING, "RESUMED", message, known,
-            checkpoint_id, automatic, spec, request_id, request.digest if request is not None else None,
+            checkpoint_id, automatic, spec, request_id, request.digest if request is not None else None, above,
         )  # fmt: skip
 
     async def restart(self, message: str) -> list[Operation]:
@@ -140,6 +144,19 @@ class Transitions:
         for operation in moved:
             self.announce(operation, "PENDING_RECONCILIATION", message, {})
         return moved
+
+    async def queued(self) -> list[tuple[str, int]]:
+        """Id and attempt of everything that waits for a worker."""
+        rows = await self.database.fetch("list_queued", status_names(lifecycle.QUEUED))
+        return [(row["id"], row["attempt"]) for row in rows]
+
+    async def raise_attempt(self, operation_id: str, attempt: int, above: int, message: str) -> Operation | None:
+        """A queued operation gets an attempt that is greater than `above`; its status stays."""
+        statuses = status_names(lifecycle.QUEUED)
+        row = await self.database.fetch_one(
+            "raise_attempt", operation_id, attempt, statuses, above, "ATTEMPT_RAISED", plain(message)
+        )
+        return self.told(row, "ATTEMPT_RAISED", message, {})
 
     async def stop_automatic_resume(
         self, operation_id: str, attempt: int, event_type: str, message: str

@@ -299,17 +299,25 @@ async def test_sweep_takes_the_old_and_the_nameless_and_goes_on_after_a_failure(
     store = caller.home / "store"
     caller.write_checkpoint("training-unknown", 1, 1)
     caller.write_checkpoint("training-unknown", 1, 2)
-    caller.write_checkpoint(operation_id, 9, 9)
+    caller.write_checkpoint(operation_id, 1, 3)  # fell out of the newest two; its deletion failed
     young = store / "training-unknown" / "1-2"
     long_ago = time.time() - 2 * 3600
     for path in store.rglob("*"):
         if path.is_file() and path.parent != young:
             os.utime(path, (long_ago, long_ago))
+    soon = await caller.call("CleanUpCheckpoints", pb.CleanUpCheckpointsRequest())
+    assert not soon.quarantined_uris
+    assert "led for an hour" in soon.note
+    caller.rooms.sweep.leads_since -= 3600.0
     dry = await caller.call("CleanUpCheckpoints", pb.CleanUpCheckpointsRequest(dry_run=True))
-    assert set(dry.deleted_uris) == {"training-unknown/1-1", f"{operation_id}/9-9"}
+    assert set(dry.quarantined_uris) == {"training-unknown/1-1", f"{operation_id}/1-3"}
     assert (store / "training-unknown" / "1-1").exists()
     wet = await caller.call("CleanUpCheckpoints", pb.CleanUpCheckpointsRequest())
-    assert list(wet.deleted_uris) == list(dry.deleted_uris)
+    assert list(wet.quarantined_uris) == list(dry.quarantined_uris)
+    assert not wet.deleted_uris
+    stats = await caller.call("GetCheckpointStats", pb.GetCheckpointStatsRequest())
+    assert (stats.quarantined, stats.quarantined_bytes) == (2, wet.bytes_quarantined)
+    assert stats.HasField("last_sweep_time")
     assert not (store / "training-unknown" / "1-1").exists()
     assert young.exists()
     assert not wet.deleted_checkpoint_ids

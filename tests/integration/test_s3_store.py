@@ -13,13 +13,15 @@ from holdfast.checkpoints import (
     Store,
     delete_checkpoint,
     discover_checkpoints,
+    exact,
     load_checkpoint,
     open_store,
     read_artifacts,
     verify_checkpoint,
     write_artifacts,
 )
-from holdfast.errors import Corrupted, InvalidRequest, NotFound
+from holdfast.checkpoints.identity import claim_store, owner_of, read_store_id
+from holdfast.errors import Corrupted, InvalidRequest, NotFound, Unavailable
 from holdfast.v1 import checkpoint_pb2
 from tests.unit.checkpoints.support import ListeningRun
 
@@ -83,6 +85,30 @@ def test_nothing_is_written_over(store: Store) -> None:
     with pytest.raises(FileExistsError):
         write_artifacts(store, "op-over/1-1", {"b": b"second"}, {})
     assert read_artifacts(store, "op-over/1-1").files == {"a": b"first"}
+
+
+def test_the_bucket_has_one_id_and_everything_in_it_says_so(store: Store) -> None:
+    assert read_store_id(store) == ""
+    assert claim_store(store, "1" * 32) == claim_store(store, "2" * 32) == read_store_id(store) == "1" * 32
+    written = write_artifacts(store, "op-mine/1-1", {"a": b"first"}, {})
+    assert owner_of(store, "op-mine/1-1") == ("1" * 32, True)
+    assert [file.path for file in store.list("op-mine")] == ["op-mine/1-1/a", "op-mine/1-1/manifest.json"]
+    store.move("op-mine/1-1", "quarantine/2026-01-01/op-mine/1-1")
+    assert list(store.list("op-mine")) == []
+    assert read_artifacts(store, "quarantine/2026-01-01/op-mine/1-1", written.manifest_digest).files == {"a": b"first"}
+    write_artifacts(store, "op-mine/1-1", {"a": b"again"}, {})
+    with pytest.raises(FileExistsError):
+        store.move("op-mine/1-1", "quarantine/2026-01-01/op-mine/1-1")
+    put_raw(store, "op-mine/1-2/unfinished.json", exact.dumps({"store_id": "1" * 32}))
+    assert owner_of(store, "op-mine/1-2") == ("1" * 32, False)
+
+
+def test_a_bucket_that_does_not_answer_is_told_as_such(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    nowhere = open_store("s3://no-such-bucket/quant")
+    with pytest.raises(Unavailable) as caught:
+        list(nowhere.list())
+    assert caught.value.reason == "STORE_UNAVAILABLE"
+    assert "s3://no-such-bucket/quant" in caught.value.message
 
 
 def test_a_changed_or_missing_object_is_refused(store: Store) -> None:

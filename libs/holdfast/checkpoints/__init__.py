@@ -2,6 +2,7 @@
 
 store       the artifact store's contract; open_store(url)
 local, s3   its two kinds: a directory (or NFS), an S3 bucket
+identity    the store's id, and which store a directory belongs to
 artifacts   a directory of files under one manifest with SHA-256 digests; verified whole when read
 exact       JSON that keeps every float, NaN and infinity included
 snapshot    one moment of a run; the manifest of a checkpoint
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
         delete_checkpoint,
         discover_checkpoints,
         load_checkpoint,
+        newest_attempt,
         verify_checkpoint,
     )
     from holdfast.checkpoints.pace import (
@@ -62,6 +64,7 @@ _HOMES = {
     "delete_checkpoint": "catalogue",
     "discover_checkpoints": "catalogue",
     "load_checkpoint": "catalogue",
+    "newest_attempt": "catalogue",
     "open_store": "store",
     "read_artifacts": "artifacts",
     "verify_checkpoint": "catalogue",
@@ -81,6 +84,7 @@ __all__ = [
     "delete_checkpoint",
     "discover_checkpoints",
     "load_checkpoint",
+    "newest_attempt",
     "open_store",
     "read_artifacts",
     "verify_checkpoint",

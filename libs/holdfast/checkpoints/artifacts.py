@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from holdfast.checkpoints import exact
+from holdfast.checkpoints.identity import mark
 from holdfast.checkpoints.store import MANIFEST, Buffer, Parts, Store, artifact_path, safe_name
 from holdfast.errors import Corrupted, NotFound
 
@@ -58,6 +59,7 @@ def write_artifacts(store: Store, path: str, artifacts: Mapping[str, Content], m
     store fails.
     """
     files = {safe_name(name): parts_of(content) for name, content in artifacts.items()}
+    owner = mark(store)
     # Hashing and writing both leave the GIL: side by side they cost what the slower one costs.
     with ThreadPoolExecutor(1, thread_name_prefix="artifact-digests") as pool:
         digests = pool.submit(_digest_table, files)
@@ -65,10 +67,10 @@ def write_artifacts(store: Store, path: str, artifacts: Mapping[str, Content], m
 
         def seal() -> bytes:
             nonlocal record
-            record = exact.dumps({**manifest, "format": FORMAT, "artifacts": digests.result()})
+            record = exact.dumps({**manifest, **owner, "format": FORMAT, "artifacts": digests.result()})
             return record
 
-        store.write_new(path, files, seal)
+        store.write_new(path, files, seal, exact.dumps(owner))
         table = digests.result()
     return Written(
         path=path,

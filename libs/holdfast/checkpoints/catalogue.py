@@ -10,7 +10,7 @@ import structlog
 
 from holdfast.checkpoints import exact
 from holdfast.checkpoints.artifacts import find_problems, read_artifacts, read_manifest
-from holdfast.checkpoints.snapshot import STATE, checkpoint_from_manifest, is_checkpoint_id, path_of
+from holdfast.checkpoints.snapshot import STATE, attempt_of, checkpoint_from_manifest, is_checkpoint_id, path_of
 from holdfast.checkpoints.store import MANIFEST, Store
 from holdfast.errors import Corrupted, HoldfastError, InvalidRequest
 from holdfast.v1 import checkpoint_pb2
@@ -75,6 +75,12 @@ def discover_checkpoints(store: Store, operation_id: str) -> list[checkpoint_pb2
     found = list(_discover(store, operation_id))
     found.sort(key=lambda item: (item.attempt, item.unit, item.step, item.create_time.ToNanoseconds()), reverse=True)
     return found
+
+
+def newest_attempt(store: Store, operation_id: str) -> int:
+    """The greatest attempt that has left anything in an operation's directory, whole or not; 0: none has."""
+    names = {file.path.split("/")[1] for file in store.list(operation_id) if file.path.count("/") > 1}
+    return max((attempt for name in names if (attempt := attempt_of(name)) is not None), default=0)
 
 
 def delete_checkpoint(store: Store, checkpoint_id: str) -> int:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from holdfast.checkpoints.store import MANIFEST, Parts, StoredFile, safe_name, safe_path
+from holdfast.checkpoints.store import MANIFEST, UNFINISHED, Parts, StoredFile, safe_name, safe_path
+from holdfast.errors import NotPossible
 
 # A half-written manifest; the name can never be one that a reader looks for.
 _UNFINISHED = ".manifest.unfinished"
 
 
 class LocalStore:
-    """A directory. Nothing in it is followed through a symbolic link."""
+    """A directory. The directory itself may be a symbolic link; nothing in it is followed through one."""
 
     def __init__(self, directory: str) -> None:
         self._root = Path(os.path.realpath(Path(directory).expanduser()))
@@ -23,17 +25,33 @@ class LocalStore:
     def url(self) -> str:
         return str(self._root)
 
-    def write_new(self, prefix: str, files: Mapping[str, Parts], manifest: Callable[[], bytes]) -> None:
-        directory = self._root / safe_path(prefix)
+    def create(self, path: str, content: bytes) -> None:
+        target = self._place(path)
+        _make_directories(target.parent)
+        # Written aside and linked: no reader meets half of it, and the second of two fails.
+        aside = target.parent / f".{target.name}.{uuid.uuid4().hex}"
+        try:
+            _write(aside, [content])
+            os.link(aside, target)
+        finally:
+            aside.unlink(missing_ok=True)
+        _sync_directory(target.parent)
+
+    def write_new(
+        self, prefix: str, files: Mapping[str, Parts], manifest: Callable[[], bytes], unfinished: bytes = b"{}"
+    ) -> None:
+        directory = self._place(prefix)
         _make_directories(directory)
         if (directory / MANIFEST).exists():
             raise FileExistsError(f"{directory} already holds a manifest: nothing is ever written over")
+        _write(directory / UNFINISHED, [unfinished])
         for name, parts in files.items():
             _write(directory / safe_name(name), parts)
         _sync_directory(directory)
         _write(directory / _UNFINISHED, [manifest()])
         # The rename is the moment at which the directory counts: all it names is durable by now.
         (directory / _UNFINISHED).rename(directory / MANIFEST)
+        (directory / UNFINISHED).unlink(missing_ok=True)
         _sync_directory(directory)
 
     def read(self, path: str, *, max_bytes: int) -> bytes:
@@ -58,7 +76,7 @@ class LocalStore:
             return _read_all(file.fileno(), status.st_size)
 
     def list(self, prefix: str = "") -> Iterator[StoredFile]:
-        top = self._root / safe_path(prefix) if prefix else self._root
+        top = self._place(prefix) if prefix else self._root
         # followlinks stays False, and links are no files of ours: they are not listed.
         for folder, _, names in os.walk(top):
             for name in names:
@@ -71,8 +89,8 @@ class LocalStore:
                     yield StoredFile(str(path.relative_to(self._root)), status.st_size, status.st_mtime)
 
     def delete(self, prefix: str) -> int:
-        directory = self._root / safe_path(prefix)
-        if directory.is_symlink() or not directory.is_dir():
+        directory = self._place(prefix)
+        if not directory.is_dir():
             return 0
         freed = 0
         if (directory / MANIFEST).exists():
@@ -89,6 +107,47 @@ class LocalStore:
                 path.unlink() if path.is_symlink() else path.rmdir()
         directory.rmdir()
         return freed
+
+    def move(self, prefix: str, target: str) -> None:
+        source, destination = self._place(prefix), self._place(target)
+        if destination.exists():
+            raise FileExistsError(f"{destination} is there already")
+        _make_directories(destination.parent)
+        source.rename(destination)
+        _sync_directory(destination.parent)
+        _sync_directory(source.parent)
+
+    def empty_directories(self) -> Sequence[str]:
+        if not self._root.is_dir():
+            return []
+        return [
+            folder.name
+            for folder in self._root.iterdir()
+            if folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir())
+        ]
+
+    def remove_empty(self, prefix: str) -> bool:
+        try:
+            self._place(prefix).rmdir()
+        except OSError:
+            return False  # not empty, or gone
+        return True
+
+    def _place(self, path: str) -> Path:
+        """Where a directory lies, or would lie. Raises NotPossible when it is reached through a symbolic link.
+
+        A link in the place of a directory would lead a deletion, or a write, out of the store.
+        """
+        place = self._root / safe_path(path)
+        if Path(os.path.realpath(place)) != place:
+            raise NotPossible(
+                f"{path} in the artifact store {self._root} is reached through a symbolic link, which Holdfast never "
+                "follows. Put the directory itself in its place. (The store as a whole may be a link: after moving it, "
+                "start Holdfast again.)",
+                reason="STORE_LINK",
+                metadata={"path": path, "store": str(self._root)},
+            )
+        return place
 
 
 def _write(path: Path, parts: Parts) -> None:

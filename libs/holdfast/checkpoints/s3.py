@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
-from holdfast.checkpoints.store import MANIFEST, Parts, StoredFile, safe_name, safe_path
+from holdfast.checkpoints.store import MANIFEST, UNFINISHED, Parts, StoredFile, safe_name, safe_path
 from holdfast.errors import Unavailable
 
 
@@ -31,10 +32,22 @@ class S3Store:
     def url(self) -> str:
         return self._url
 
-    def write_new(self, prefix: str, files: Mapping[str, Parts], manifest: Callable[[], bytes]) -> None:
+    def create(self, path: str, content: bytes) -> None:
+        from obstore.exceptions import AlreadyExistsError
+
+        with self._answering():
+            try:
+                self._obstore.put(self._bucket, safe_path(path), content, mode="create")
+            except AlreadyExistsError as error:
+                raise FileExistsError(f"{self._url}/{path} is there already") from error
+
+    def write_new(
+        self, prefix: str, files: Mapping[str, Parts], manifest: Callable[[], bytes], unfinished: bytes = b"{}"
+    ) -> None:
         from obstore.exceptions import AlreadyExistsError
 
         safe_path(prefix)
+        self._obstore.put(self._bucket, f"{prefix}/{UNFINISHED}", unfinished)
         for name, parts in files.items():
             self._obstore.put(self._bucket, f"{prefix}/{safe_name(name)}", _joined(parts))
         try:
@@ -43,26 +56,62 @@ class S3Store:
             raise FileExistsError(
                 f"{self._url}/{prefix} already holds a manifest: nothing is ever written over"
             ) from error
+        self._obstore.delete(self._bucket, f"{prefix}/{UNFINISHED}")
 
     def read(self, path: str, *, max_bytes: int) -> bytes:
-        answer = self._obstore.get(self._bucket, safe_path(path))
-        size = int(answer.meta["size"])
-        if size > max_bytes:
-            raise ValueError(f"{path} has {size} bytes, more than the {max_bytes} expected")
-        return bytes(answer.bytes())
+        with self._answering():
+            answer = self._obstore.get(self._bucket, safe_path(path))
+            size = int(answer.meta["size"])
+            if size > max_bytes:
+                raise ValueError(f"{path} has {size} bytes, more than the {max_bytes} expected")
+            return bytes(answer.bytes())
 
     def list(self, prefix: str = "") -> Iterator[StoredFile]:
-        for batch in self._obstore.list(self._bucket, prefix=safe_path(prefix) if prefix else None):
-            for item in batch:
-                yield StoredFile(item["path"], int(item["size"]), item["last_modified"].timestamp())
+        with self._answering():
+            for batch in self._obstore.list(self._bucket, prefix=safe_path(prefix) if prefix else None):
+                for item in batch:
+                    yield StoredFile(item["path"], int(item["size"]), item["last_modified"].timestamp())
 
     def delete(self, prefix: str) -> int:
         files = list(self.list(safe_path(prefix)))
         # The manifest first: no half of a directory may look whole.
         files.sort(key=lambda file: not file.path.endswith(f"/{MANIFEST}"))
-        for file in files:
-            self._obstore.delete(self._bucket, file.path)
+        with self._answering():
+            for file in files:
+                self._obstore.delete(self._bucket, file.path)
         return sum(file.size for file in files)
+
+    def move(self, prefix: str, target: str) -> None:
+        files = list(self.list(safe_path(prefix)))
+        if next(self.list(safe_path(target)), None) is not None:
+            raise FileExistsError(f"{self._url}/{target} is there already")
+        with self._answering():
+            for file in files:
+                self._obstore.copy(self._bucket, file.path, f"{target}{file.path.removeprefix(prefix)}")
+        self.delete(prefix)
+
+    def empty_directories(self) -> Sequence[str]:
+        return []  # a bucket has none
+
+    def remove_empty(self, prefix: str) -> bool:
+        return False
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        """What the bucket answers, as errors that callers know: an object that is missing, or a store that is away."""
+        from obstore.exceptions import BaseError, NotFoundError
+
+        try:
+            yield
+        except NotFoundError as error:
+            raise FileNotFoundError(str(error)) from error
+        except BaseError as error:
+            raise Unavailable(
+                f"The artifact store {self._url} does not answer as it should: {error}. Check the bucket, the AWS_* "
+                "environment variables and the network, and call again.",
+                reason="STORE_UNAVAILABLE",
+                metadata={"store": self._url},
+            ) from error
 
 
 def _joined(parts: Parts) -> bytes:

@@ -19,6 +19,8 @@ _ID = re.compile(
     r"(?P<operation>[A-Za-z0-9][A-Za-z0-9._-]*)/(?P<attempt>\d+)-(?P<unit>\d+)(\.(?P<step>\d+))?(-[a-z]+)?",
     re.ASCII,
 )
+# Nine digits: more is no attempt, and would not fit into PostgreSQL's integer.
+_OF_ATTEMPT = re.compile(r"(?P<checkpoint>\d{1,9})-\d+(\.\d+)?(-[a-z]+)?|(model|result)-(?P<result>\d{1,9})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,18 @@ def path_of(ref: checkpoint_pb2.CheckpointRef) -> str:
             metadata={"checkpoint_id": ref.checkpoint_id, "uri": ref.uri},
         )
     return path
+
+
+def position_of(checkpoint_id: str) -> tuple[int, int, int] | None:
+    """Attempt, unit and step that a checkpoint's id names: the order in which checkpoints follow each other."""
+    found = _ID.fullmatch(checkpoint_id)
+    return None if found is None else (int(found["attempt"]), int(found["unit"]), int(found["step"] or 0))
+
+
+def attempt_of(name: str) -> int | None:
+    """The attempt that wrote a directory of an operation ("3-20", "model-3", "result-3"); None: the name is no such."""
+    found = _OF_ATTEMPT.fullmatch(name)
+    return None if found is None else int(found["result"] or found["checkpoint"])
 
 
 def type_name(kind: checkpoint_pb2.CheckpointType) -> str:

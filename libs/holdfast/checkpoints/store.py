@@ -18,6 +18,8 @@ Buffer = bytes | bytearray | memoryview
 Parts = Sequence[Buffer]
 
 MANIFEST = "manifest.json"
+# Lies in a directory from its first moment until its manifest does, and says whose it is.
+UNFINISHED = "unfinished.json"
 
 # No leading dot, no slash: neither "..", nor a hidden file, nor an absolute path can be spelt with it.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
@@ -39,9 +41,15 @@ class Store(Protocol):
     def url(self) -> str:
         """What the store was opened with, normalised."""
 
-    def write_new(self, prefix: str, files: Mapping[str, Parts], manifest: Callable[[], bytes]) -> None:
+    def create(self, path: str, content: bytes) -> None:
+        """Writes one file, durably. Raises FileExistsError when there is one: of many at once, one succeeds."""
+
+    def write_new(
+        self, prefix: str, files: Mapping[str, Parts], manifest: Callable[[], bytes], unfinished: bytes = b"{}"
+    ) -> None:
         """Writes a new directory: the files first, durably, then the manifest, so that it exists only when whole.
 
+        First of all `unfinished` is written into the file of that name, which goes once the manifest is there.
         `manifest` is called once the files are written, so that digests can be computed beside the writing.
         Raises FileExistsError when the directory already holds a manifest.
         """
@@ -54,6 +62,15 @@ class Store(Protocol):
 
     def delete(self, prefix: str) -> int:
         """Deletes a directory, the manifest first so that no half of it looks whole. Returns the bytes freed."""
+
+    def move(self, prefix: str, target: str) -> None:
+        """Moves a directory inside the store. Raises FileExistsError when the target is there."""
+
+    def empty_directories(self) -> Sequence[str]:
+        """The names of the empty directories directly in the store."""
+
+    def remove_empty(self, prefix: str) -> bool:
+        """Removes a directory if it is empty; whether it was removed."""
 
 
 def open_store(url: str) -> Store:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from holdfast import __version__
-from holdfast.cli import checkpoints, data, models, operations, report, runs, system, workers
+from holdfast.cli import checkpoints, data, models, operations, report, runs, store, system, workers
 
 HELP = """Durable training, backtesting and research of neural trading strategies.
 
@@ -55,4 +55,5 @@ app.add_typer(checkpoints.app, name="checkpoints")
 app.add_typer(workers.app, name="workers")
 app.add_typer(models.app, name="models")
 app.add_typer(data.app, name="data")
+app.add_typer(store.app, name="store")
 app.command("report")(report.report)

@@ -105,7 +105,7 @@ def cleanup(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would go.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Delete what is too old and what nothing refers to, as the daily sweep does."""
+    """Delete what is too old, and move what nothing refers to into the quarantine, as the daily sweep does."""
     from holdfast.cli.output import console, note, print_json
     from holdfast.cli.plain import plain
     from holdfast.cli.words import size
@@ -117,11 +117,20 @@ def cleanup(
     else:
         for name in (*answer.deleted_checkpoint_ids, *answer.deleted_uris):
             console().print(name, markup=False, soft_wrap=True)
+        for name in answer.quarantined_uris:
+            console().print(f"{name} (quarantine)", markup=False, soft_wrap=True)
         for failure in answer.failures:
             note(f"Failed: {failure}")
         gone = len(answer.deleted_checkpoint_ids) + len(answer.deleted_uris)
         verb = "would be deleted" if dry_run else "deleted"
         note(f"{gone} {verb}, {size(answer.bytes_freed)} {'to be freed' if dry_run else 'freed'}.")
+        if answer.quarantined_uris:
+            moved = "would be moved" if dry_run else "moved"
+            count = len(answer.quarantined_uris)
+            held = f"{size(answer.bytes_quarantined)}, deleted after CHECKPOINT_QUARANTINE_DAYS"
+            note(f"{count} {moved} into the store's quarantine: {held}.")
+        if answer.note:
+            note(answer.note)
     raise typer.Exit(1 if answer.failures else 0)
 
 
@@ -131,7 +140,7 @@ def stats(as_json: Json = False) -> None:
     from holdfast.cli.details import print_fields
     from holdfast.cli.output import print_json
     from holdfast.cli.plain import plain
-    from holdfast.cli.words import duration, size
+    from holdfast.cli.words import duration, size, when
 
     with client() as holdfast:
         answer = holdfast.checkpoint_stats()
@@ -146,5 +155,7 @@ def stats(as_json: Json = False) -> None:
             ("Size", size(answer.bytes)),
             ("By type", by_type),
             ("Oldest", duration(answer.oldest_age_seconds) if answer.checkpoints else ""),
+            ("In quarantine", f"{answer.quarantined}, {size(answer.quarantined_bytes)}" if answer.quarantined else ""),
+            ("Last sweep", when(answer.last_sweep_time) or "not since the coordinator's start"),
         ]
     )

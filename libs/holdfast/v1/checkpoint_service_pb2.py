@@ -22,10 +22,11 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from holdfast.v1 import checkpoint_pb2 as holdfast_dot_v1_dot_checkpoint__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$holdfast/v1/checkpoint_service.proto\x12\x0bholdfast.v1\x1a\x1choldfast/v1/checkpoint.proto\"C\n\x14GetCheckpointRequest\x12\x15\n\rcheckpoint_id\x18\x01 \x01(\t\x12\x14\n\x0coperation_id\x18\x02 \x01(\t\"D\n\x15GetCheckpointResponse\x12+\n\ncheckpoint\x18\x01 \x01(\x0b\x32\x17.holdfast.v1.Checkpoint\"U\n\x16ListCheckpointsRequest\x12\x14\n\x0coperation_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"`\n\x17ListCheckpointsResponse\x12,\n\x0b\x63heckpoints\x18\x01 \x03(\x0b\x32\x17.holdfast.v1.Checkpoint\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"0\n\x17VerifyCheckpointRequest\x12\x15\n\rcheckpoint_id\x18\x01 \x01(\t\"O\n\x18VerifyCheckpointResponse\x12\r\n\x05valid\x18\x01 \x01(\x08\x12\x10\n\x08problems\x18\x02 \x03(\t\x12\x12\n\nbytes_read\x18\x03 \x01(\x03\"0\n\x17\x44\x65leteCheckpointRequest\x12\x15\n\rcheckpoint_id\x18\x01 \x01(\t\"/\n\x18\x44\x65leteCheckpointResponse\x12\x13\n\x0b\x62ytes_freed\x18\x01 \x01(\x03\"B\n\x19\x43leanUpCheckpointsRequest\x12\x14\n\x0cmax_age_days\x18\x01 \x01(\x05\x12\x0f\n\x07\x64ry_run\x18\x02 \x01(\x08\"y\n\x1a\x43leanUpCheckpointsResponse\x12\x1e\n\x16\x64\x65leted_checkpoint_ids\x18\x01 \x03(\t\x12\x14\n\x0c\x64\x65leted_uris\x18\x02 \x03(\t\x12\x13\n\x0b\x62ytes_freed\x18\x03 \x01(\x03\x12\x10\n\x08\x66\x61ilures\x18\x04 \x03(\t\"\x1b\n\x19GetCheckpointStatsRequest\"\x87\x02\n\x1aGetCheckpointStatsResponse\x12\x13\n\x0b\x63heckpoints\x18\x01 \x01(\x03\x12\x12\n\noperations\x18\x02 \x01(\x03\x12\r\n\x05\x62ytes\x18\x03 \x01(\x03\x12[\n\x13\x63heckpoints_by_type\x18\x04 \x03(\x0b\x32>.holdfast.v1.GetCheckpointStatsResponse.CheckpointsByTypeEntry\x12\x1a\n\x12oldest_age_seconds\x18\x05 \x01(\x01\x1a\x38\n\x16\x43heckpointsByTypeEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x32\xd9\x04\n\x11\x43heckpointService\x12V\n\rGetCheckpoint\x12!.holdfast.v1.GetCheckpointRequest\x1a\".holdfast.v1.GetCheckpointResponse\x12\\\n\x0fListCheckpoints\x12#.holdfast.v1.ListCheckpointsRequest\x1a$.holdfast.v1.ListCheckpointsResponse\x12_\n\x10VerifyCheckpoint\x12$.holdfast.v1.VerifyCheckpointRequest\x1a%.holdfast.v1.VerifyCheckpointResponse\x12_\n\x10\x44\x65leteCheckpoint\x12$.holdfast.v1.DeleteCheckpointRequest\x1a%.holdfast.v1.DeleteCheckpointResponse\x12\x65\n\x12\x43leanUpCheckpoints\x12&.holdfast.v1.CleanUpCheckpointsRequest\x1a\'.holdfast.v1.CleanUpCheckpointsResponse\x12\x65\n\x12GetCheckpointStats\x12&.holdfast.v1.GetCheckpointStatsRequest\x1a\'.holdfast.v1.GetCheckpointStatsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$holdfast/v1/checkpoint_service.proto\x12\x0bholdfast.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1choldfast/v1/checkpoint.proto\"C\n\x14GetCheckpointRequest\x12\x15\n\rcheckpoint_id\x18\x01 \x01(\t\x12\x14\n\x0coperation_id\x18\x02 \x01(\t\"D\n\x15GetCheckpointResponse\x12+\n\ncheckpoint\x18\x01 \x01(\x0b\x32\x17.holdfast.v1.Checkpoint\"U\n\x16ListCheckpointsRequest\x12\x14\n\x0coperation_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"`\n\x17ListCheckpointsResponse\x12,\n\x0b\x63heckpoints\x18\x01 \x03(\x0b\x32\x17.holdfast.v1.Checkpoint\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"0\n\x17VerifyCheckpointRequest\x12\x15\n\rcheckpoint_id\x18\x01 \x01(\t\"O\n\x18VerifyCheckpointResponse\x12\r\n\x05valid\x18\x01 \x01(\x08\x12\x10\n\x08problems\x18\x02 \x03(\t\x12\x12\n\nbytes_read\x18\x03 \x01(\x03\"0\n\x17\x44\x65leteCheckpointRequest\x12\x15\n\rcheckpoint_id\x18\x01 \x01(\t\"/\n\x18\x44\x65leteCheckpointResponse\x12\x13\n\x0b\x62ytes_freed\x18\x01 \x01(\x03\"B\n\x19\x43leanUpCheckpointsRequest\x12\x14\n\x0cmax_age_days\x18\x01 \x01(\x05\x12\x0f\n\x07\x64ry_run\x18\x02 \x01(\x08\"\xbc\x01\n\x1a\x43leanUpCheckpointsResponse\x12\x1e\n\x16\x64\x65leted_checkpoint_ids\x18\x01 \x03(\t\x12\x14\n\x0c\x64\x65leted_uris\x18\x02 \x03(\t\x12\x13\n\x0b\x62ytes_freed\x18\x03 \x01(\x03\x12\x10\n\x08\x66\x61ilures\x18\x04 \x03(\t\x12\x18\n\x10quarantined_uris\x18\x05 \x03(\t\x12\x19\n\x11\x62ytes_quarantined\x18\x06 \x01(\x03\x12\x0c\n\x04note\x18\x07 \x01(\t\"\x1b\n\x19GetCheckpointStatsRequest\"\xec\x02\n\x1aGetCheckpointStatsResponse\x12\x13\n\x0b\x63heckpoints\x18\x01 \x01(\x03\x12\x12\n\noperations\x18\x02 \x01(\x03\x12\r\n\x05\x62ytes\x18\x03 \x01(\x03\x12[\n\x13\x63heckpoints_by_type\x18\x04 \x03(\x0b\x32>.holdfast.v1.GetCheckpointStatsResponse.CheckpointsByTypeEntry\x12\x1a\n\x12oldest_age_seconds\x18\x05 \x01(\x01\x12\x13\n\x0bquarantined\x18\x06 \x01(\x03\x12\x19\n\x11quarantined_bytes\x18\x07 \x01(\x03\x12\x33\n\x0flast_sweep_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a\x38\n\x16\x43heckpointsByTypeEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x32\xd9\x04\n\x11\x43heckpointService\x12V\n\rGetCheckpoint\x12!.holdfast.v1.GetCheckpointRequest\x1a\".holdfast.v1.GetCheckpointResponse\x12\\\n\x0fListCheckpoints\x12#.holdfast.v1.ListCheckpointsRequest\x1a$.holdfast.v1.ListCheckpointsResponse\x12_\n\x10VerifyCheckpoint\x12$.holdfast.v1.VerifyCheckpointRequest\x1a%.holdfast.v1.VerifyCheckpointResponse\x12_\n\x10\x44\x65leteCheckpoint\x12$.holdfast.v1.DeleteCheckpointRequest\x1a%.holdfast.v1.DeleteCheckpointResponse\x12\x65\n\x12\x43leanUpCheckpoints\x12&.holdfast.v1.CleanUpCheckpointsRequest\x1a\'.holdfast.v1.CleanUpCheckpointsResponse\x12\x65\n\x12GetCheckpointStats\x12&.holdfast.v1.GetCheckpointStatsRequest\x1a\'.holdfast.v1.GetCheckpointStatsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,32 +35,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_GETCHECKPOINTSTATSRESPONSE_CHECKPOINTSBYTYPEENTRY']._loaded_options = None
   _globals['_GETCHECKPOINTSTATSRESPONSE_CHECKPOINTSBYTYPEENTRY']._serialized_options = b'8\001'
-  _globals['_GETCHECKPOINTREQUEST']._serialized_start=83
-  _globals['_GETCHECKPOINTREQUEST']._serialized_end=150
-  _globals['_GETCHECKPOINTRESPONSE']._serialized_start=152
-  _globals['_GETCHECKPOINTRESPONSE']._serialized_end=220
-  _globals['_LISTCHECKPOINTSREQUEST']._serialized_start=222
-  _globals['_LISTCHECKPOINTSREQUEST']._serialized_end=307
-  _globals['_LISTCHECKPOINTSRESPONSE']._serialized_start=309
-  _globals['_LISTCHECKPOINTSRESPONSE']._serialized_end=405
-  _globals['_VERIFYCHECKPOINTREQUEST']._serialized_start=407
-  _globals['_VERIFYCHECKPOINTREQUEST']._serialized_end=455
-  _globals['_VERIFYCHECKPOINTRESPONSE']._serialized_start=457
-  _globals['_VERIFYCHECKPOINTRESPONSE']._serialized_end=536
-  _globals['_DELETECHECKPOINTREQUEST']._serialized_start=538
-  _globals['_DELETECHECKPOINTREQUEST']._serialized_end=586
-  _globals['_DELETECHECKPOINTRESPONSE']._serialized_start=588
-  _globals['_DELETECHECKPOINTRESPONSE']._serialized_end=635
-  _globals['_CLEANUPCHECKPOINTSREQUEST']._serialized_start=637
-  _globals['_CLEANUPCHECKPOINTSREQUEST']._serialized_end=703
-  _globals['_CLEANUPCHECKPOINTSRESPONSE']._serialized_start=705
-  _globals['_CLEANUPCHECKPOINTSRESPONSE']._serialized_end=826
-  _globals['_GETCHECKPOINTSTATSREQUEST']._serialized_start=828
-  _globals['_GETCHECKPOINTSTATSREQUEST']._serialized_end=855
-  _globals['_GETCHECKPOINTSTATSRESPONSE']._serialized_start=858
-  _globals['_GETCHECKPOINTSTATSRESPONSE']._serialized_end=1121
-  _globals['_GETCHECKPOINTSTATSRESPONSE_CHECKPOINTSBYTYPEENTRY']._serialized_start=1065
-  _globals['_GETCHECKPOINTSTATSRESPONSE_CHECKPOINTSBYTYPEENTRY']._serialized_end=1121
-  _globals['_CHECKPOINTSERVICE']._serialized_start=1124
-  _globals['_CHECKPOINTSERVICE']._serialized_end=1725
+  _globals['_GETCHECKPOINTREQUEST']._serialized_start=116
+  _globals['_GETCHECKPOINTREQUEST']._serialized_end=183
+  _globals['_GETCHECKPOINTRESPONSE']._serialized_start=185
+  _globals['_GETCHECKPOINTRESPONSE']._serialized_end=253
+  _globals['_LISTCHECKPOINTSREQUEST']._serialized_start=255
+  _globals['_LISTCHECKPOINTSREQUEST']._serialized_end=340
+  _globals['_LISTCHECKPOINTSRESPONSE']._serialized_start=342
+  _globals['_LISTCHECKPOINTSRESPONSE']._serialized_end=438
+  _globals['_VERIFYCHECKPOINTREQUEST']._serialized_start=440
+  _globals['_VERIFYCHECKPOINTREQUEST']._serialized_end=488
+  _globals['_VERIFYCHECKPOINTRESPONSE']._serialized_start=490
+  _globals['_VERIFYCHECKPOINTRESPONSE']._serialized_end=569
+  _globals['_DELETECHECKPOINTREQUEST']._serialized_start=571
+  _globals['_DELETECHECKPOINTREQUEST']._serialized_end=619
+  _globals['_DELETECHECKPOINTRESPONSE']._serialized_start=621
+  _globals['_DELETECHECKPOINTRESPONSE']._serialized_end=668
+  _globals['_CLEANUPCHECKPOINTSREQUEST']._serialized_start=670
+  _globals['_CLEANUPCHECKPOINTSREQUEST']._serialized_end=736
+  _globals['_CLEANUPCHECKPOINTSRESPONSE']._serialized_start=739
+  _globals['_CLEANUPCHECKPOINTSRESPONSE']._serialized_end=927
+  _globals['_GETCHECKPOINTSTATSREQUEST']._serialized_start=929
+  _globals['_GETCHECKPOINTSTATSREQUEST']._serialized_end=956
+  _globals['_GETCHECKPOINTSTATSRESPONSE']._serialized_start=959
+  _globals['_GETCHECKPOINTSTATSRESPONSE']._serialized_end=1323
+  _globals['_GETCHECKPOINTSTATSRESPONSE_CHECKPOINTSBYTYPEENTRY']._serialized_start=1267
+  _globals['_GETCHECKPOINTSTATSRESPONSE_CHECKPOINTSBYTYPEENTRY']._serialized_end=1323
+  _globals['_CHECKPOINTSERVICE']._serialized_start=1326
+  _globals['_CHECKPOINTSERVICE']._serialized_end=1927
 # @@protoc_insertion_point(module_scope)

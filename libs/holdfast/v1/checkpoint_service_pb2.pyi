@@ -1,3 +1,6 @@
+import datetime
+
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from holdfast.v1 import checkpoint_pb2 as _checkpoint_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
@@ -76,23 +79,29 @@ class CleanUpCheckpointsRequest(_message.Message):
     def __init__(self, max_age_days: _Optional[int] = ..., dry_run: _Optional[bool] = ...) -> None: ...
 
 class CleanUpCheckpointsResponse(_message.Message):
-    __slots__ = ("deleted_checkpoint_ids", "deleted_uris", "bytes_freed", "failures")
+    __slots__ = ("deleted_checkpoint_ids", "deleted_uris", "bytes_freed", "failures", "quarantined_uris", "bytes_quarantined", "note")
     DELETED_CHECKPOINT_IDS_FIELD_NUMBER: _ClassVar[int]
     DELETED_URIS_FIELD_NUMBER: _ClassVar[int]
     BYTES_FREED_FIELD_NUMBER: _ClassVar[int]
     FAILURES_FIELD_NUMBER: _ClassVar[int]
+    QUARANTINED_URIS_FIELD_NUMBER: _ClassVar[int]
+    BYTES_QUARANTINED_FIELD_NUMBER: _ClassVar[int]
+    NOTE_FIELD_NUMBER: _ClassVar[int]
     deleted_checkpoint_ids: _containers.RepeatedScalarFieldContainer[str]
     deleted_uris: _containers.RepeatedScalarFieldContainer[str]
     bytes_freed: int
     failures: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, deleted_checkpoint_ids: _Optional[_Iterable[str]] = ..., deleted_uris: _Optional[_Iterable[str]] = ..., bytes_freed: _Optional[int] = ..., failures: _Optional[_Iterable[str]] = ...) -> None: ...
+    quarantined_uris: _containers.RepeatedScalarFieldContainer[str]
+    bytes_quarantined: int
+    note: str
+    def __init__(self, deleted_checkpoint_ids: _Optional[_Iterable[str]] = ..., deleted_uris: _Optional[_Iterable[str]] = ..., bytes_freed: _Optional[int] = ..., failures: _Optional[_Iterable[str]] = ..., quarantined_uris: _Optional[_Iterable[str]] = ..., bytes_quarantined: _Optional[int] = ..., note: _Optional[str] = ...) -> None: ...
 
 class GetCheckpointStatsRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
 class GetCheckpointStatsResponse(_message.Message):
-    __slots__ = ("checkpoints", "operations", "bytes", "checkpoints_by_type", "oldest_age_seconds")
+    __slots__ = ("checkpoints", "operations", "bytes", "checkpoints_by_type", "oldest_age_seconds", "quarantined", "quarantined_bytes", "last_sweep_time")
     class CheckpointsByTypeEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -105,9 +114,15 @@ class GetCheckpointStatsResponse(_message.Message):
     BYTES_FIELD_NUMBER: _ClassVar[int]
     CHECKPOINTS_BY_TYPE_FIELD_NUMBER: _ClassVar[int]
     OLDEST_AGE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    QUARANTINED_FIELD_NUMBER: _ClassVar[int]
+    QUARANTINED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    LAST_SWEEP_TIME_FIELD_NUMBER: _ClassVar[int]
     checkpoints: int
     operations: int
     bytes: int
     checkpoints_by_type: _containers.ScalarMap[str, int]
     oldest_age_seconds: float
-    def __init__(self, checkpoints: _Optional[int] = ..., operations: _Optional[int] = ..., bytes: _Optional[int] = ..., checkpoints_by_type: _Optional[_Mapping[str, int]] = ..., oldest_age_seconds: _Optional[float] = ...) -> None: ...
+    quarantined: int
+    quarantined_bytes: int
+    last_sweep_time: _timestamp_pb2.Timestamp
+    def __init__(self, checkpoints: _Optional[int] = ..., operations: _Optional[int] = ..., bytes: _Optional[int] = ..., checkpoints_by_type: _Optional[_Mapping[str, int]] = ..., oldest_age_seconds: _Optional[float] = ..., quarantined: _Optional[int] = ..., quarantined_bytes: _Optional[int] = ..., last_sweep_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...

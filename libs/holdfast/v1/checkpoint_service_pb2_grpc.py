@@ -108,7 +108,7 @@ class CheckpointServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CleanUpCheckpoints(self, request, context):
-        """Deletes by age and whatever no row names; `dry_run` only tells.
+        """Deletes by age, and moves whatever no row names into the quarantine; `dry_run` only tells.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

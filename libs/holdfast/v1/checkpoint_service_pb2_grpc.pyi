@@ -47,7 +47,7 @@ class CheckpointServiceStub:
     DeleteCheckpoint: _grpc.UnaryUnaryMultiCallable[_checkpoint_service_pb2.DeleteCheckpointRequest, _checkpoint_service_pb2.DeleteCheckpointResponse]
     """FAILED_PRECONDITION / CHECKPOINT_IN_USE while a run may be reading it."""
     CleanUpCheckpoints: _grpc.UnaryUnaryMultiCallable[_checkpoint_service_pb2.CleanUpCheckpointsRequest, _checkpoint_service_pb2.CleanUpCheckpointsResponse]
-    """Deletes by age and whatever no row names; `dry_run` only tells."""
+    """Deletes by age, and moves whatever no row names into the quarantine; `dry_run` only tells."""
     GetCheckpointStats: _grpc.UnaryUnaryMultiCallable[_checkpoint_service_pb2.GetCheckpointStatsRequest, _checkpoint_service_pb2.GetCheckpointStatsResponse]
 
 @_typing.type_check_only
@@ -69,7 +69,7 @@ class CheckpointServiceAsyncStub(CheckpointServiceStub):
     DeleteCheckpoint: _aio.UnaryUnaryMultiCallable[_checkpoint_service_pb2.DeleteCheckpointRequest, _checkpoint_service_pb2.DeleteCheckpointResponse]  # type: ignore[assignment]
     """FAILED_PRECONDITION / CHECKPOINT_IN_USE while a run may be reading it."""
     CleanUpCheckpoints: _aio.UnaryUnaryMultiCallable[_checkpoint_service_pb2.CleanUpCheckpointsRequest, _checkpoint_service_pb2.CleanUpCheckpointsResponse]  # type: ignore[assignment]
-    """Deletes by age and whatever no row names; `dry_run` only tells."""
+    """Deletes by age, and moves whatever no row names into the quarantine; `dry_run` only tells."""
     GetCheckpointStats: _aio.UnaryUnaryMultiCallable[_checkpoint_service_pb2.GetCheckpointStatsRequest, _checkpoint_service_pb2.GetCheckpointStatsResponse]  # type: ignore[assignment]
 
 class CheckpointServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -118,7 +118,7 @@ class CheckpointServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _checkpoint_service_pb2.CleanUpCheckpointsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_checkpoint_service_pb2.CleanUpCheckpointsResponse, _abc.Awaitable[_checkpoint_service_pb2.CleanUpCheckpointsResponse]]:
-        """Deletes by age and whatever no row names; `dry_run` only tells."""
+        """Deletes by age, and moves whatever no row names into the quarantine; `dry_run` only tells."""
 
     @_abc_1.abstractmethod
     def GetCheckpointStats(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from coordinator.checkpoints import Checkpoints
+from coordinator.records import timestamp
 from coordinator.rpc.pages import make_token, read_token
 from coordinator.rpc.validation import Fields
 from coordinator.store import Store
@@ -80,9 +82,12 @@ class CheckpointServicer(checkpoint_service_pb2_grpc.CheckpointServiceServicer):
         swept = await self._sweep.once(request.max_age_days, dry_run=request.dry_run)
         return pb.CleanUpCheckpointsResponse(
             deleted_checkpoint_ids=swept.checkpoint_ids,
-            deleted_uris=swept.paths,
+            deleted_uris=swept.deleted,
             bytes_freed=swept.bytes_freed,
             failures=swept.failures,
+            quarantined_uris=swept.quarantined,
+            bytes_quarantined=swept.bytes_quarantined,
+            note=swept.note,
         )
 
     async def GetCheckpointStats(  # noqa: N802
@@ -90,12 +95,17 @@ class CheckpointServicer(checkpoint_service_pb2_grpc.CheckpointServiceServicer):
     ) -> pb.GetCheckpointStatsResponse:
         """See the proto."""
         total, by_type = await self._checkpoints.stats()
+        held = await self._sweep.quarantined()
+        last = self._sweep.last_time
         return pb.GetCheckpointStatsResponse(
             checkpoints=total["checkpoints"],
             operations=total["operations"],
             bytes=total["bytes"],
             checkpoints_by_type=by_type,
             oldest_age_seconds=total["oldest_age"],
+            quarantined=len(held),
+            quarantined_bytes=sum(entry.size_bytes for entry in held),
+            last_sweep_time=timestamp(datetime.fromtimestamp(last, UTC) if last else None),
         )
 
 

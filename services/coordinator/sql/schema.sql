@@ -13,6 +13,18 @@ CREATE TABLE coordinators (
     CONSTRAINT coordinators_pkey PRIMARY KEY (epoch)
 );
 
+-- The one artifact store that this database's rows name paths in. The sweep takes only what carries its id.
+CREATE TABLE artifact_store (
+    only_row boolean NOT NULL DEFAULT true,
+    store_id text NOT NULL,
+    bind_time timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- When `holdfast store adopt` bound it: of what is older, this database may never have known anything.
+    adopt_time timestamptz,
+    CONSTRAINT artifact_store_pkey PRIMARY KEY (only_row),
+    -- Rows of two stores in one database: the same path would mean two things.
+    CONSTRAINT artifact_store_one_row CHECK (only_row)
+);
+
 CREATE TABLE operations (
     id text NOT NULL,
     kind text NOT NULL,

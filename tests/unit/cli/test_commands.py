@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,10 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from holdfast import errors
+from holdfast.checkpoints import open_store
+from holdfast.checkpoints.identity import claim_store
+from holdfast.local.processes import birth
+from holdfast.local.records import Record, write_record
 from holdfast.v1 import (
     checkpoint_pb2,
     checkpoint_service_pb2,
@@ -290,3 +295,20 @@ def test_a_report_of_an_unfinished_operation_is_a_conflict(script: Script, holdf
     picture = tmp_path / "p.png"
     assert holdfast("report", "op-1", "--output", str(picture)).code == 4
     assert not picture.exists()
+
+
+def test_store_show_reads_the_store_itself(holdfast: Command, home: Path) -> None:
+    assert "none yet" in holdfast("store", "show").out
+    claim_store(open_store(str(home / "store")), "ab" * 16)
+    assert "ab" * 16 in holdfast("store", "show").out
+    shown = json.loads(holdfast("store", "show", "--json").out)
+    assert (shown["url"], shown["store_id"]) == (str(home / "store"), "ab" * 16)
+
+
+def test_store_adopt_is_refused_while_the_coordinator_runs(holdfast: Command, home: Path) -> None:
+    (home / "run").mkdir(parents=True)
+    ourselves = Record(name="coordinator", pid=os.getpid(), born=birth(os.getpid()), command=[], log="")
+    write_record(home, ourselves)
+    said = holdfast("store", "adopt")
+    assert said.code == 4
+    assert "holdfast down" in said.err

@@ -80,12 +80,6 @@ SELECT c.* FROM checkpoints c JOIN operations o ON o.id = c.operation_id
 WHERE c.create_time < clock_timestamp() - $1::interval AND o.status = ANY ($2)
 ORDER BY c.create_time DESC;
 
--- name: known_paths
--- Every path in the store that some row names, and every operation that may still be writing there.
-SELECT id AS operation_id, status, kind, result, NULL AS path FROM operations
-UNION ALL
-SELECT operation_id, NULL, NULL, NULL, id FROM checkpoints;
-
 -- name: checkpoint_stats
 SELECT type, count(*) AS checkpoints, count(DISTINCT operation_id) AS operations,
        coalesce(sum(size_bytes), 0)::bigint AS bytes,

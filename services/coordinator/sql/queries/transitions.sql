@@ -103,10 +103,11 @@ WITH moved AS (
 SELECT moved.*, c AS checkpoint FROM moved LEFT JOIN checkpoints c ON c.id = moved.checkpoint_id;
 
 -- name: resume
--- One statement decides the race. $8 checkpoint, $9 automatic, $10 spec, $11 request_id, $12 its digest.
+-- One statement decides the race. $8 checkpoint, $9 automatic, $10 spec, $11 request_id, $12 its digest, $13 the newest
+-- attempt that the store knows: after a restore from an older backup it is ahead of the row.
 WITH moved AS (
     UPDATE operations SET
-        status = $4, attempt = attempt + 1, resume_checkpoint_id = $8, spec = $10,
+        status = $4, attempt = greatest(attempt, $13::integer) + 1, resume_checkpoint_id = $8, spec = $10,
         automatic_resumes = CASE WHEN $9::boolean THEN automatic_resumes + 1 ELSE 0 END, automatic_resume_time = NULL,
         failure = NULL, failure_reason = NULL, cancel_time = NULL, end_time = NULL, resume_time = clock_timestamp(),
         update_time = clock_timestamp(), last_sequence = last_sequence + 1
@@ -143,6 +144,21 @@ WITH moved AS (
 ), event AS (
     INSERT INTO operation_events (operation_id, sequence, time, attempt, type, status, message)
     SELECT id, last_sequence, update_time, attempt, $3, status, $4 FROM moved
+)
+SELECT moved.*, c AS checkpoint FROM moved LEFT JOIN checkpoints c ON c.id = moved.checkpoint_id;
+
+-- name: raise_attempt
+-- No change of status: a queued operation that the store knows a newer attempt of. $1 id, $2 attempt, $3 statuses, $4 the
+-- attempt that the store knows, $5 type, $6 message.
+WITH moved AS (
+    UPDATE operations SET
+        attempt = greatest(attempt, $4::integer) + 1,
+        update_time = clock_timestamp(), last_sequence = last_sequence + 1
+    WHERE id = $1 AND attempt = $2 AND status = ANY ($3)
+    RETURNING *
+), event AS (
+    INSERT INTO operation_events (operation_id, sequence, time, attempt, type, status, message)
+    SELECT id, last_sequence, update_time, attempt, $5, status, $6 FROM moved
 )
 SELECT moved.*, c AS checkpoint FROM moved LEFT JOIN checkpoints c ON c.id = moved.checkpoint_id;
 

@@ -1,0 +1,116 @@
+"""Makes sure that database and artifact store belong together. Owns the store's id in both; touches no operation.
+
+Both carry the same id from first use on. A new, restored or mistyped database over another's store, or the other way
+round, stops the coordinator before anything is written: its sweep would take the other's checkpoints for rubbish.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+
+import structlog
+
+from coordinator.database import Database, masked
+from coordinator.queries import query
+from holdfast.checkpoints import Store
+from holdfast.checkpoints.identity import claim_store, read_store_id
+from holdfast.errors import NotPossible, Unavailable
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Pairing:
+    """The id that both carry, and when a person last said that they belong together (None: never)."""
+
+    store_id: str
+    adopt_time: datetime | None = None
+
+
+async def pair(database: Database, artifacts: Store) -> Pairing:
+    """Compares, and at first use writes, the ids. Called by the leader only.
+
+    Raises NotPossible (STORE_MISMATCH), Unavailable when the store does not answer.
+    """
+    bound, found = await _bound(database), await _found(artifacts)
+    first = bound is None and not found
+    if first:
+        # The row first: after a crash in between the database names nothing yet, and may claim the store again.
+        await database.run(lambda connection: connection.execute(query("bind_store"), uuid.uuid4().hex))
+        bound = await _bound(database)
+    if bound is not None and not found and (first or not await _names_anything(database)):
+        # Two databases at one new store: the second finds the first's id, and stops below.
+        found = await asyncio.to_thread(claim_store, artifacts, bound.store_id)
+        log.info("Artifact store claimed", store=artifacts.url, store_id=found)
+    if bound is None or bound.store_id != found:
+        raise _mismatch(bound.store_id if bound else "", found, database, artifacts)
+    return bound
+
+
+async def adopt(database: Database, artifacts: Store) -> str:
+    """Binds the database to the store as it is, because a person says so. Returns what was done, in words."""
+    bound, found = await _bound(database), await _found(artifacts)
+    known = bound.store_id if bound else ""
+    if known and known == found:
+        return (
+            f"{_the_two(database, artifacts)} belong together already: both have the id {found}. Nothing was changed."
+        )
+    if not found:
+        found = await asyncio.to_thread(claim_store, artifacts, known or uuid.uuid4().hex)
+    if found != known:
+        await database.run(lambda connection: connection.execute(query("adopt_store"), known or None, found))
+    bound = await _bound(database)
+    if bound is None or bound.store_id != found:
+        raise _mismatch(bound.store_id if bound else "", found, database, artifacts)
+    log.info("Artifact store adopted", store=artifacts.url, store_id=found, before=known)
+    before = f"; the database had {known} before" if known and known != found else ""
+    return (
+        f"{_the_two(database, artifacts)} belong together now: both have the id {found}{before}. What lies in the "
+        "store from before and belongs to no operation of this database stays there until you delete it."
+    )
+
+
+async def _bound(database: Database) -> Pairing | None:
+    row = await database.fetch_one("bound_store")
+    return Pairing(row["store_id"], row["adopt_time"]) if row else None
+
+
+async def _found(artifacts: Store) -> str:
+    try:
+        return await asyncio.to_thread(read_store_id, artifacts)
+    except OSError as error:
+        raise Unavailable(
+            f"The artifact store {artifacts.url} cannot be read: {error}. Check HOLDFAST_STORE_URL, the mount and the "
+            "rights of this account.",
+            reason="STORE_UNAVAILABLE",
+        ) from error
+
+
+async def _names_anything(database: Database) -> bool:
+    row = await database.fetch_one("names_in_store")
+    return bool(row and row["named"])
+
+
+def _the_two(database: Database, artifacts: Store) -> str:
+    return f"The database {masked(database.url)} and the artifact store {artifacts.url}"
+
+
+def _mismatch(known: str, found: str, database: Database, artifacts: Store) -> NotPossible:
+    return NotPossible(
+        f"{_the_two(database, artifacts)} do not belong together: the database "
+        f"{f'belongs to the store {known}' if known else 'belongs to no store yet'}, and the store "
+        f"{f'has the id {found}' if found else 'has no id: it is new, or another, or not mounted'}. "
+        "If the database is the wrong one, correct HOLDFAST_DATABASE_URL; if the store is, correct HOLDFAST_STORE_URL "
+        "or HOLDFAST_DATA_DIR. If they are to belong together from now on (a new database over an old store, a new "
+        "store for an old database), run `holdfast store adopt`.",
+        reason="STORE_MISMATCH",
+        metadata={
+            "database_store_id": known,
+            "store_id": found,
+            "store": artifacts.url,
+            "database": masked(database.url),
+        },
+    )
