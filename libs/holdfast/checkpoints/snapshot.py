@@ -15,7 +15,7 @@ KIND = "checkpoint"
 STATE = "state.json"
 
 _ID = re.compile(
-    r"(?P<operation>[A-Za-z0-9][A-Za-z0-9._-]*)/(?P<attempt>\d+)-(?P<unit>\d+)(\.(?P<step>\d+))?(-[a-z]+)?"
+    r"(?P<operation>[A-Za-z0-9][A-Za-z0-9._-]*)/(?P<attempt>\d+)-(?P<unit>\d+)(\.(?P<step>\d+))?(-[a-z_]+)?"
 )
 
 
@@ -48,6 +48,19 @@ def checkpoint_id(operation_id: str, attempt: int, unit: int, step: int, kind: c
 def is_checkpoint_id(text: str) -> bool:
     """Whether `text` has the form of a checkpoint's id."""
     return _ID.fullmatch(text) is not None
+
+
+def is_id_of(identifier: str, checkpoint: checkpoint_pb2.Checkpoint) -> bool:
+    """Whether the id is made of the checkpoint's own fields. A type that only a newer version knows has any word."""
+    found = _ID.fullmatch(identifier)
+    if found is None:
+        return False
+    if checkpoint.type != checkpoint_pb2.CHECKPOINT_TYPE_UNSPECIFIED:
+        return identifier == checkpoint_id(
+            checkpoint.operation_id, checkpoint.attempt, checkpoint.unit, checkpoint.step, checkpoint.type
+        )
+    named = (found["operation"], found["attempt"], found["unit"], found["step"] or "0")
+    return named == (checkpoint.operation_id, str(checkpoint.attempt), str(checkpoint.unit), str(checkpoint.step))
 
 
 def type_name(kind: checkpoint_pb2.CheckpointType) -> str:
