@@ -40,7 +40,7 @@ class Bundle:
     class scores before the softmax in the order of `classes`, or the predicted return as a fraction.
     """
 
-    uri: str
+    path: str
     # SHA-256 over the names and contents of the files.
     content_digest: str
     strategy: Strategy
@@ -97,32 +97,34 @@ def bundle_files(
     }
 
 
-def load_bundle(store: Store, uri: str, manifest_digest: str = "") -> Bundle:
+def load_bundle(store: Store, path: str, manifest_digest: str = "") -> Bundle:
     """Reads, verifies and builds.
 
-    Raises NotFound (MODEL_NOT_FOUND), Corrupted (MODEL_CORRUPTED), or InvalidRequest for an address outside the store.
+    Raises NotFound (MODEL_NOT_FOUND), Corrupted (MODEL_CORRUPTED), or InvalidRequest for what is no path of a store.
     """
     try:
-        artifacts = read_artifacts(store, uri, manifest_digest)
+        artifacts = read_artifacts(store, path, manifest_digest)
     except NotFound as error:
         raise NotFound(
-            f"There is no model at {uri}. Train the strategy again.", reason="MODEL_NOT_FOUND", metadata={"uri": uri}
+            f"There is no model at {path} in {store.url}. Train the strategy again.",
+            reason="MODEL_NOT_FOUND",
+            metadata={"uri": path},
         ) from error
     except Corrupted as error:
-        raise _corrupted(uri, error.message) from error
+        raise _corrupted(path, error.message) from error
     try:
         described = exact.loads(artifacts.files[BUNDLE])
         history = exact.loads(artifacts.files[HISTORY])
         if described["format"] != FORMAT:
             raise ValueError(f"its format is not {FORMAT}")
-        strategy = parse_strategy(json.dumps(described["strategy"]), source=f"the strategy in {uri}")
+        strategy = parse_strategy(json.dumps(described["strategy"]), source=f"the strategy in {path}")
         input_names = _texts(described["input_names"])
         normalisation = Normalisation.from_json(described["normalisation"])
         model = _build(strategy, len(input_names), described["output_scale"], artifacts.files[MODEL])
         if described["model_digest"] != strategy.model_digest():
             raise ValueError("its strategy and its model_digest contradict each other")
         return Bundle(
-            uri=artifacts.uri,
+            path=artifacts.path,
             content_digest=artifacts.content_digest,
             strategy=strategy,
             model_digest=strategy.model_digest(),
@@ -137,9 +139,9 @@ def load_bundle(store: Store, uri: str, manifest_digest: str = "") -> Bundle:
             model=model,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _corrupted(uri, f"{type(error).__name__}: {error}") from error
+        raise _corrupted(path, f"{type(error).__name__}: {error}") from error
     except HoldfastError as error:
-        raise _corrupted(uri, error.message) from error
+        raise _corrupted(path, error.message) from error
 
 
 def _build(strategy: Strategy, input_dim: int, output_scale: Any, content: bytes) -> nn.Module:
@@ -165,9 +167,9 @@ def _texts(value: Any) -> list[str]:
     return value
 
 
-def _corrupted(uri: str, problem: str) -> Corrupted:
+def _corrupted(path: str, problem: str) -> Corrupted:
     return Corrupted(
-        f"The model at {uri} cannot be used: {problem}. Train the strategy again.",
+        f"The model at {path} cannot be used: {problem}. Train the strategy again.",
         reason="MODEL_CORRUPTED",
-        metadata={"uri": uri},
+        metadata={"uri": path},
     )

@@ -172,13 +172,13 @@ def _finish(session: _Session) -> operation_pb2.BacktestResult:
     benchmark = buy_and_hold(panel, prepared.rules, cash)
     written = write_artifacts(
         session.store,
-        f"results/{assignment.operation_id}-{assignment.attempt}",
+        f"{assignment.operation_id}/result-{assignment.attempt}",
         result_files(outcome, benchmark, panel, cash),
         {"kind": "backtest", "operation_id": assignment.operation_id, "backtest": prepared.identity.as_json()},
     )
-    log.info("Backtest finished", bars=state.bar, trades=len(state.trades), result=written.uri)
+    log.info("Backtest finished", bars=state.bar, trades=len(state.trades), result=written.path)
     return operation_pb2.BacktestResult(
-        result_uri=written.uri,
+        result_uri=written.path,
         result_digest=written.manifest_digest,
         metrics=outcome.metrics,
         benchmark_metrics=benchmark.metrics,

@@ -39,7 +39,7 @@ class Checkpoints:
         self._store = store
         self._database: Database = store.database
         self.artifacts = artifacts
-        self._rubbish: asyncio.Queue[Checkpoint] = asyncio.Queue()
+        self._rubbish: asyncio.Queue[str] = asyncio.Queue()
 
     def patient(self) -> Checkpoints:
         """The same for background work; shares the queue of deletions."""
@@ -76,8 +76,8 @@ class Checkpoints:
         row = await self._database.fetch_one(
             "save_checkpoint", operation_id, attempt, sorted(status.value for status in only),
             plain(checkpoint.checkpoint_id), kind, plain(checkpoint.unit_name), checkpoint.unit, checkpoint.step,
-            plain(checkpoint.uri), plain(checkpoint.manifest_digest), checkpoint.size_bytes,
-            plain(checkpoint.data_digest), time, event_type, text, details, checkpoint.attempt,
+            plain(checkpoint.manifest_digest), checkpoint.size_bytes, plain(checkpoint.data_digest), time,
+            event_type, text, details, checkpoint.attempt,
         )  # fmt: skip
         if row is None:
             return None
@@ -87,13 +87,13 @@ class Checkpoints:
         operation = replace(Operation.from_row(row), checkpoint=newest)
         self._store.announce(operation, event_type, text, details)
         for dropped in await self._database.fetch("drop_older", operation_id, KEEP):
-            self._rubbish.put_nowait(checkpoint_from_row(dropped))
+            self._rubbish.put_nowait(dropped["id"])
         return operation
 
     async def drop_all_of(self, operation_id: str) -> None:
         """The operation is COMPLETED: nothing will continue it."""
         for row in await self._database.fetch("drop_all_of", operation_id):
-            self._rubbish.put_nowait(checkpoint_from_row(row))
+            self._rubbish.put_nowait(row["id"])
 
     async def discover(self, operation: Operation) -> Checkpoint | None:
         """Finds checkpoints of the newest attempt that no row names, because the worker died before it could tell.
@@ -183,14 +183,14 @@ class Checkpoints:
                 reason="CHECKPOINT_IN_USE",
                 metadata={"checkpoint_id": checkpoint_id, "operation_id": checkpoint.operation_id},
             )
-        return await asyncio.to_thread(delete_checkpoint, self.artifacts, checkpoint_ref(checkpoint))
+        return await asyncio.to_thread(delete_checkpoint, self.artifacts, checkpoint.checkpoint_id)
 
     async def expire(self, checkpoint: Checkpoint) -> int | None:
         """Deletes one that is too old; None when its operation lives again meanwhile."""
         row = await self._drop(checkpoint, f"The checkpoint at {short_name(checkpoint)} was deleted because of its age")
         if row is None:
             return None
-        return await asyncio.to_thread(delete_checkpoint, self.artifacts, checkpoint_ref(checkpoint))
+        return await asyncio.to_thread(delete_checkpoint, self.artifacts, checkpoint.checkpoint_id)
 
     async def expired(self, age: timedelta) -> list[Checkpoint]:
         """Of ended operations, older than `age`."""
@@ -200,11 +200,11 @@ class Checkpoints:
     async def run(self) -> None:
         """Deletes the artifacts of dropped rows, one after the other; a failure is logged and left to the sweep."""
         while True:
-            checkpoint = await self._rubbish.get()
+            identifier = await self._rubbish.get()
             try:
-                await asyncio.to_thread(delete_checkpoint, self.artifacts, checkpoint_ref(checkpoint))
+                await asyncio.to_thread(delete_checkpoint, self.artifacts, identifier)
             except (HoldfastError, OSError, ValueError) as error:
-                log.warning("Checkpoint not deleted", checkpoint=checkpoint.checkpoint_id, error=str(error))
+                log.warning("Checkpoint not deleted", checkpoint=identifier, error=str(error))
 
     async def _drop(self, checkpoint: Checkpoint, message: str) -> Any | None:
         ended = sorted(status.value for status in lifecycle.ENDED)

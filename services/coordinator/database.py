@@ -43,7 +43,6 @@ _DOMAIN_ERRORS: dict[str, tuple[str, str]] = {
     "attempts_one_live": ("Another attempt of this operation is live.", "STALE_ATTEMPT"),
     "requests_pkey": ("Another call with this request_id was first.", "REQUEST_REPEATED"),
     "operations_pkey": ("An operation with this id exists.", "OPERATION_EXISTS"),
-    "checkpoints_one_per_uri": ("Another checkpoint lies at this address.", "CHECKPOINT_ADDRESS_TAKEN"),
 }
 
 

@@ -195,7 +195,7 @@ def checkpoint_from_row(row: Any) -> checkpoint_pb2.Checkpoint:
         unit_name=row["unit_name"],
         unit=row["unit"],
         step=row["step"],
-        uri=row["uri"],
+        uri=row["id"],
         manifest_digest=row["manifest_digest"],
         size_bytes=row["size_bytes"],
         data_digest=row["data_digest"],
@@ -204,9 +204,9 @@ def checkpoint_from_row(row: Any) -> checkpoint_pb2.Checkpoint:
 
 
 def checkpoint_ref(checkpoint: checkpoint_pb2.Checkpoint) -> checkpoint_pb2.CheckpointRef:
-    """All three parts of the reference, as a worker is told it."""
+    """The whole reference, as a worker is told it."""
     return checkpoint_pb2.CheckpointRef(
-        checkpoint_id=checkpoint.checkpoint_id, uri=checkpoint.uri, manifest_digest=checkpoint.manifest_digest
+        checkpoint_id=checkpoint.checkpoint_id, uri=checkpoint.checkpoint_id, manifest_digest=checkpoint.manifest_digest
     )
 
 
@@ -214,6 +214,15 @@ def short_name(checkpoint: checkpoint_pb2.Checkpoint) -> str:
     """As people say it: "epoch 29", "epoch 29 step 400", "bar 7000"."""
     step = f" step {checkpoint.step}" if checkpoint.step else ""
     return f"{checkpoint.unit_name} {checkpoint.unit}{step}"
+
+
+def result_path(kind: str | None, result: bytes | None) -> str:
+    """Where an operation's model or result lies in the artifact store; empty without one."""
+    if not result:
+        return ""
+    if kind == "TRAINING":
+        return operation_pb2.TrainingResult.FromString(result).model_uri
+    return operation_pb2.BacktestResult.FromString(result).result_uri
 
 
 def timestamp(time: datetime | None) -> Timestamp | None:

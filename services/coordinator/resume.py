@@ -21,6 +21,7 @@ from coordinator.requests import answered
 from coordinator.store import Store
 from coordinator.transitions import Request
 from holdfast.checkpoints import load_checkpoint
+from holdfast.checkpoints.snapshot import path_of
 from holdfast.errors import Corrupted, HoldfastError, LostRace, NotFound, NotPossible
 from holdfast.market.store import MarketStore
 from holdfast.strategy import parse_strategy
@@ -164,16 +165,16 @@ class Resuming:
         ) from problem
 
     async def _named(self, operation: Operation, named: checkpoint_pb2.CheckpointRef) -> Checkpoint:
+        identifier = path_of(named)
         for checkpoint, _ in await self._checkpoints.of_operation(operation.id):
-            if named.checkpoint_id in ("", checkpoint.checkpoint_id) and named.uri in ("", checkpoint.uri):
+            if checkpoint.checkpoint_id == identifier:
                 break
         else:
-            what = named.checkpoint_id or named.uri
             raise NotFound(
-                f"The operation {operation.id} has no checkpoint {what}. "
+                f"The operation {operation.id} has no checkpoint {identifier}. "
                 f"See `holdfast checkpoints list {operation.id}`.",
                 reason="CHECKPOINT_NOT_FOUND",
-                metadata={"operation_id": operation.id, "checkpoint_id": named.checkpoint_id},
+                metadata={"operation_id": operation.id, "checkpoint_id": identifier},
             )
         try:
             await self._verify(operation, checkpoint)

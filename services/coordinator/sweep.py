@@ -1,7 +1,7 @@
 """The clean-up of checkpoints: by age, and what in the store no row names. Owns what may go; one failure stops nothing.
 
-Only directories of operations are looked at. Models and results belong to COMPLETED operations or wait in a worker's
-outbox for their report, and stay.
+Only directories of operations are looked at. Models and results are named by their operations' results, or wait in a
+worker's outbox for their report.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import structlog
 
 from coordinator.checkpoints import Checkpoints
 from coordinator.lifecycle import ENDED
+from coordinator.records import result_path
 from coordinator.store import Store
 from holdfast.checkpoints.store import StoredFile
 from holdfast.errors import HoldfastError
@@ -23,7 +24,6 @@ from holdfast.errors import HoldfastError
 log = structlog.get_logger()
 
 YOUNG = 3600.0  # seconds; a directory younger than this may be waiting for its row
-KEPT_APART = frozenset({"models", "results"})
 REQUESTS_REMEMBERED = timedelta(days=30)
 FIRST_SWEEP = 60.0  # seconds after the start
 
@@ -33,7 +33,7 @@ class Swept:
     """What went, or would go."""
 
     checkpoint_ids: list[str] = field(default_factory=list)
-    uris: list[str] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
     bytes_freed: int = 0
     failures: list[str] = field(default_factory=list)
 
@@ -66,7 +66,7 @@ class Sweep:
                 log.info(
                     "Checkpoints swept",
                     checkpoints=len(swept.checkpoint_ids),
-                    directories=len(swept.uris),
+                    directories=len(swept.paths),
                     bytes_freed=swept.bytes_freed,
                     failures=swept.failures,
                 )
@@ -95,31 +95,30 @@ class Sweep:
     async def _collect(self, swept: Swept, dry_run: bool) -> None:
         directories = await asyncio.to_thread(self._directories)
         # Read after the listing: what got its row meanwhile is named now.
-        rows = await self._store.database.fetch("known_uris")
+        rows = await self._store.database.fetch("known_paths")
         ended = {status.value for status in ENDED}
-        busy = {row["operation_id"] for row in rows if row["uri"] is None and row["status"] not in ended}
-        named = {row["uri"] for row in rows if row["uri"] is not None}
+        busy = {row["operation_id"] for row in rows if row["path"] is None and row["status"] not in ended}
+        named = {row["path"] or result_path(row["kind"], row["result"]) for row in rows}
         oldest_kept = self._clock() - YOUNG
         for directory, files in directories.items():
-            uri = self._checkpoints.artifacts.uri(directory)
             young = max(file.modified for file in files) > oldest_kept
-            if uri in named or young or directory.split("/")[0] in busy:
+            if directory in named or young or directory.split("/")[0] in busy:
                 continue
             size = sum(file.size for file in files)
             try:
                 if not dry_run:
                     size = await asyncio.to_thread(self._checkpoints.artifacts.delete, directory)
             except (HoldfastError, OSError, ValueError) as error:
-                swept.failures.append(f"{uri}: {error}")
+                swept.failures.append(f"{directory}: {error}")
                 continue
-            swept.uris.append(uri)
+            swept.paths.append(directory)
             swept.bytes_freed += size
 
     def _directories(self) -> dict[str, list[StoredFile]]:
-        """Files by "<operation>/<checkpoint>"."""
+        """Files by "<operation>/<checkpoint, model or result>"."""
         found: dict[str, list[StoredFile]] = {}
         for file in self._checkpoints.artifacts.list():
             parts = file.path.split("/")
-            if len(parts) == 3 and parts[0] not in KEPT_APART:
+            if len(parts) == 3:
                 found.setdefault("/".join(parts[:2]), []).append(file)
         return found

@@ -208,7 +208,7 @@ class _Checked:
         self.scalars = _Scalars(loaded.state, "", self)
         if loaded.files.keys() != {TENSORS}:
             raise self.corrupted(f"its files are {sorted(loaded.files)} instead of {TENSORS}")
-        self._tensors = unpack_tensors(loaded.files[TENSORS], source=f"{TENSORS} in {self.checkpoint.uri}")
+        self._tensors = unpack_tensors(loaded.files[TENSORS], source=f"{TENSORS} in {self.checkpoint.checkpoint_id}")
 
     def tensor(self, name: str, shape: tuple[int, ...] | torch.Size, dtype: torch.dtype) -> Tensor:
         """A copy of the tensor in memory of torch's own making.
@@ -236,5 +236,5 @@ class _Checked:
         return Corrupted(
             f"The checkpoint {self.checkpoint.checkpoint_id} cannot be used: {problem}. "
             "Resume from an older one (`holdfast checkpoints list`) or start anew.",
-            metadata={"checkpoint_id": self.checkpoint.checkpoint_id, "uri": self.checkpoint.uri},
+            metadata={"checkpoint_id": self.checkpoint.checkpoint_id},
         )

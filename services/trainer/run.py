@@ -187,12 +187,12 @@ def _result(
     )
     written = write_artifacts(
         store,
-        f"models/{assignment.operation_id}-{assignment.attempt}",
+        f"{assignment.operation_id}/model-{assignment.attempt}",
         files,
         {"kind": "model", "operation_id": assignment.operation_id, "strategy_name": strategy.name},
     )
     return operation_pb2.TrainingResult(
-        model_uri=written.uri,
+        model_uri=written.path,
         model_digest=written.manifest_digest,
         metrics=metrics,
         epochs=state.epoch,

@@ -155,7 +155,7 @@ def _write_model(store: Store, market: MarketStore, strategy: Strategy, seed: in
         data_digest="",
         fingerprint={},
     )
-    return write_artifacts(store, "models/exact-1", files, {"kind": "model"}).uri
+    return write_artifacts(store, "exact/model-1", files, {"kind": "model"}).path
 
 
 @dataclass

@@ -200,7 +200,7 @@ def rewritten(world: World, checkpoint: checkpoint_pb2.Checkpoint, change: Any) 
     state, files = loaded.state, dict(loaded.files)
     change(state, files)
     files["state.json"] = exact.dumps(state)
-    world.store.delete(world.store.prefix(checkpoint.uri))
+    world.store.delete(checkpoint.uri)
     fields = {name: value for name, value in manifest.items() if name not in ("format", "artifacts")}
     written = write_artifacts(world.store, checkpoint.checkpoint_id, files, fields)
     changed = checkpoint_pb2.Checkpoint()
@@ -259,14 +259,13 @@ def test_other_costs_may_trade_the_same_model(world: World) -> None:
         ({"start_date": "2001-02-01", "end_date": "2001-01-01"}, InvalidRequest),
         ({"initial_cash": -5.0}, InvalidRequest),
         ({"initial_cash": float("nan")}, InvalidRequest),
-        ({"model_uri": "models/none-1"}, NotFound),
+        ({"model_uri": "none/model-1"}, NotFound),
+        ({"model_uri": "/etc"}, InvalidRequest),
     ],
 )
 def test_bad_requests_get_a_clear_answer(world: World, fields: dict[str, Any], error: type[Exception]) -> None:
     assignment = Backtest(world, "bad").assignment()
     assert assignment.backtest is not None
-    if "model_uri" in fields:
-        fields = {"model_uri": world.store.uri("models/none-1")}
     assignment.backtest.MergeFrom(operation_pb2.BacktestSpec(**fields))
     with pytest.raises(error):
         execute(FakeRun(assignment))

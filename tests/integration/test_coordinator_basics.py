@@ -74,7 +74,7 @@ async def test_kinds_go_to_workers_of_their_kind(caller: Caller) -> None:
             request = pb.StartBacktestRequest(spec=operation_pb2.BacktestSpec(strategy=EXAMPLE.read_text()))
             backtest = (await caller.call("StartBacktest", request)).operation
             assert backtest.backtest.model_operation_id == operation.operation_id
-            assert backtest.backtest.model_uri.endswith(f"{operation.operation_id}-1")
+            assert backtest.backtest.model_uri == f"{operation.operation_id}/model-1"
             assert (await backtester.assigned())[0] == backtest.operation_id
 
 

@@ -137,7 +137,7 @@ async def test_a_newer_worker_is_understood_as_far_as_it_goes(caller: Caller) ->
         assert [fact.reason for fact in worker.refused] == ["UNKNOWN_FACT"]
 
         # A type of checkpoint that is not known is as good as another.
-        checkpoint = caller.write_checkpoint(operation_id, 1, 5, kind_word="future_kind")
+        checkpoint = caller.write_checkpoint(operation_id, 1, 5, kind_word="someday")
         checkpoint.type = FUTURE  # type: ignore[assignment]
         body = future("Checkpoint")
         body.ParseFromString(checkpoint.SerializeToString())

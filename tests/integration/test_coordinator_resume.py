@@ -306,7 +306,7 @@ async def test_sweep_takes_the_old_and_the_nameless_and_goes_on_after_a_failure(
         if path.is_file() and path.parent != young:
             os.utime(path, (long_ago, long_ago))
     dry = await caller.call("CleanUpCheckpoints", pb.CleanUpCheckpointsRequest(dry_run=True))
-    assert {uri.rpartition("store/")[2] for uri in dry.deleted_uris} == {"training-unknown/1-1", f"{operation_id}/9-9"}
+    assert set(dry.deleted_uris) == {"training-unknown/1-1", f"{operation_id}/9-9"}
     assert (store / "training-unknown" / "1-1").exists()
     wet = await caller.call("CleanUpCheckpoints", pb.CleanUpCheckpointsRequest())
     assert list(wet.deleted_uris) == list(dry.deleted_uris)

@@ -210,7 +210,7 @@ class LifeCycle(RuleBasedStateMachine):
             type=checkpoint_pb2.CHECKPOINT_TYPE_PERIODIC,
             unit_name="epoch",
             unit=unit,
-            uri=f"store/{operation_id}/{attempt}-{unit}",
+            uri=f"{operation_id}/{attempt}-{unit}",
         )
         before = self.get(operation_id)
         fresh = self.do(self.house.facts.checkpoint_saved(ref(operation_id, attempt), checkpoint))

@@ -29,7 +29,7 @@ def execute(run: Run) -> operation_pb2.TrainingResult:
 
 
 def _result(**metrics: float) -> operation_pb2.TrainingResult:
-    return operation_pb2.TrainingResult(model_uri="models/x", epochs=1, metrics=metrics)
+    return operation_pb2.TrainingResult(model_uri="op-1/model-1", epochs=1, metrics=metrics)
 
 
 def _checkpoint(run: Run, unit: int, kind: checkpoint_pb2.CheckpointType) -> checkpoint_pb2.Checkpoint:
@@ -41,7 +41,7 @@ def _checkpoint(run: Run, unit: int, kind: checkpoint_pb2.CheckpointType) -> che
         type=kind,
         unit_name="epoch",
         unit=unit,
-        uri=f"file:///{operation}/{attempt}-{unit}",
+        uri=f"{operation}/{attempt}-{unit}",
         manifest_digest="00" * 32,
     )
 

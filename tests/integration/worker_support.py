@@ -345,7 +345,7 @@ class Bench:
 
     async def resume(self, operation_id: str, attempt: int, checkpoint_id: str, **order: Any) -> None:
         """Assigns a run that continues."""
-        checkpoint = checkpoint_pb2.CheckpointRef(checkpoint_id=checkpoint_id, uri="file:///x")
+        checkpoint = checkpoint_pb2.CheckpointRef(checkpoint_id=checkpoint_id, uri=checkpoint_id)
         await self.stub.ResumeTraining(
             Resume(assignment=assignment(operation_id, attempt, **order), checkpoint=checkpoint)
         )

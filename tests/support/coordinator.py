@@ -162,7 +162,7 @@ class Caller:
             fields["type"] = kind_word
         artifacts = {"state.json": b"{}", "model.bin": content}
         written = write_artifacts(store, checkpoint.checkpoint_id, artifacts, fields)
-        checkpoint.uri = written.uri
+        checkpoint.uri = written.path
         checkpoint.manifest_digest = written.manifest_digest
         checkpoint.size_bytes = written.size_bytes
         return checkpoint

@@ -354,7 +354,7 @@ def ref(operation_id: str, attempt: int) -> worker_pb2.RunRef:
 def completed(operation_id: str, attempt: int, uri: str = "") -> worker_pb2.RunFinished:
     """A training that has come to its end."""
     result = operation_pb2.TrainingResult(
-        model_uri=uri or f"store/models/{operation_id}-{attempt}", model_digest="ab" * 32, metrics={"accuracy": 0.5}
+        model_uri=uri or f"{operation_id}/model-{attempt}", model_digest="ab" * 32, metrics={"accuracy": 0.5}
     )
     return worker_pb2.RunFinished(
         run=ref(operation_id, attempt), outcome=worker_pb2.RUN_OUTCOME_COMPLETED, training_result=result

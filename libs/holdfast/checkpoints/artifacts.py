@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from holdfast.checkpoints import exact
-from holdfast.checkpoints.store import MANIFEST, Buffer, Parts, Store, safe_name
+from holdfast.checkpoints.store import MANIFEST, Buffer, Parts, Store, artifact_path, safe_name
 from holdfast.errors import Corrupted, NotFound
 
 FORMAT = 1
@@ -26,13 +26,13 @@ Content = Buffer | Parts | Callable[[], "Buffer | Parts"]
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What was written: address, SHA-256 of the manifest, of the contents alone, and the sum of all sizes in bytes.
+    """What was written: its path in the store, SHA-256 of the manifest, of the contents alone, all sizes' sum in bytes.
 
     `content_digest` covers names, sizes and digests of the files but not the manifest's other fields (times, ids): two
     runs that computed the same have the same.
     """
 
-    uri: str
+    path: str
     manifest_digest: str
     content_digest: str
     size_bytes: int
@@ -42,7 +42,7 @@ class Written:
 class Artifacts:
     """What was read and verified: the manifest's own fields, and the files by name."""
 
-    uri: str
+    path: str
     manifest_digest: str
     content_digest: str
     manifest: dict[str, Any]
@@ -50,10 +50,8 @@ class Artifacts:
     size_bytes: int
 
 
-def write_artifacts(
-    store: Store, prefix: str, artifacts: Mapping[str, Content], manifest: Mapping[str, Any]
-) -> Written:
-    """Writes a new directory with its manifest last.
+def write_artifacts(store: Store, path: str, artifacts: Mapping[str, Content], manifest: Mapping[str, Any]) -> Written:
+    """Writes a new directory at `path` in the store, with its manifest last.
 
     `artifacts`: content by file name, or callables that make it (called here, on the writer's thread).
     `manifest`: further fields, exact JSON. Raises FileExistsError when the directory is already there, OSError when the
@@ -70,78 +68,78 @@ def write_artifacts(
             record = exact.dumps({**manifest, "format": FORMAT, "artifacts": digests.result()})
             return record
 
-        store.write_new(prefix, files, seal)
+        store.write_new(path, files, seal)
         table = digests.result()
     return Written(
-        uri=store.uri(prefix),
+        path=path,
         manifest_digest=hashlib.sha256(record).hexdigest(),
         content_digest=_content_digest(table),
         size_bytes=len(record) + sum(int(row["size"]) for row in table.values()),
     )
 
 
-def read_manifest(store: Store, uri: str, manifest_digest: str = "") -> tuple[dict[str, Any], str, int]:
+def read_manifest(store: Store, path: str, manifest_digest: str = "") -> tuple[dict[str, Any], str, int]:
     """The manifest with its form checked, its SHA-256, its size; the artifacts themselves are not read.
 
-    Raises NotFound when there is none, Corrupted when it is not what was stored.
+    Raises NotFound when there is none, Corrupted when it is not what was stored, InvalidRequest when `path` is none.
     """
-    path = f"{store.prefix(uri)}/{MANIFEST}"
+    artifact_path(path)
     try:
-        record = store.read(path, max_bytes=MAX_MANIFEST_BYTES)
+        record = store.read(f"{path}/{MANIFEST}", max_bytes=MAX_MANIFEST_BYTES)
     except FileNotFoundError as error:
         raise NotFound(
-            f"Nothing complete is stored at {uri}: it has no {MANIFEST}.",
+            f"Nothing complete is stored at {path} in {store.url}: it has no {MANIFEST}.",
             reason="CHECKPOINT_NOT_FOUND",
-            metadata={"uri": uri},
+            metadata={"uri": path},
         ) from error
     except ValueError as error:
-        raise _corrupted(uri, MANIFEST, str(error)) from error
+        raise _corrupted(path, MANIFEST, str(error)) from error
     digest = hashlib.sha256(record).hexdigest()
     if manifest_digest and not hmac.compare_digest(digest, manifest_digest):
-        raise _corrupted(uri, MANIFEST, "its SHA-256 differs from the reference's")
+        raise _corrupted(path, MANIFEST, "its SHA-256 differs from the reference's")
     try:
         manifest = exact.loads(record)
         _check_table(manifest)
     except (ValueError, TypeError) as error:
-        raise _corrupted(uri, MANIFEST, str(error)) from error
+        raise _corrupted(path, MANIFEST, str(error)) from error
     return manifest, digest, len(record)
 
 
-def read_artifacts(store: Store, uri: str, manifest_digest: str = "") -> Artifacts:
+def read_artifacts(store: Store, path: str, manifest_digest: str = "") -> Artifacts:
     """Reads a directory and verifies every byte of it.
 
     Raises NotFound when there is none, Corrupted (naming the file) when anything is missing or differs, InvalidRequest
-    when the address lies outside the store.
+    when `path` is none of a store.
     """
-    manifest, digest, size = read_manifest(store, uri, manifest_digest)
+    manifest, digest, size = read_manifest(store, path, manifest_digest)
     files: dict[str, bytes] = {}
     for name in manifest["artifacts"]:
-        problem, content = _read_verified(store, uri, name, manifest["artifacts"][name])
+        problem, content = _read_verified(store, path, name, manifest["artifacts"][name])
         if problem:
-            raise _corrupted(uri, name, problem)
+            raise _corrupted(path, name, problem)
         files[name] = content
         size += len(content)
-    return Artifacts(uri, digest, _content_digest(manifest["artifacts"]), manifest, files, size)
+    return Artifacts(path, digest, _content_digest(manifest["artifacts"]), manifest, files, size)
 
 
-def find_problems(store: Store, uri: str, manifest_digest: str = "") -> tuple[list[str], int]:
+def find_problems(store: Store, path: str, manifest_digest: str = "") -> tuple[list[str], int]:
     """Every file that is not what was stored, one line each, and the bytes read."""
     try:
-        manifest, _, size = read_manifest(store, uri, manifest_digest)
+        manifest, _, size = read_manifest(store, path, manifest_digest)
     except (NotFound, Corrupted) as error:
         return [error.message], 0
     problems = []
     for name, row in manifest["artifacts"].items():
-        problem, content = _read_verified(store, uri, name, row)
+        problem, content = _read_verified(store, path, name, row)
         size += len(content)
         if problem:
             problems.append(f"{name}: {problem}")
     return problems, size
 
 
-def _read_verified(store: Store, uri: str, name: str, row: Mapping[str, Any]) -> tuple[str, bytes]:
+def _read_verified(store: Store, path: str, name: str, row: Mapping[str, Any]) -> tuple[str, bytes]:
     try:
-        content = store.read(f"{store.prefix(uri)}/{name}", max_bytes=row["size"])
+        content = store.read(f"{path}/{name}", max_bytes=row["size"])
     except FileNotFoundError:
         return "it is missing", b""
     except ValueError as error:
@@ -170,11 +168,11 @@ def _check_table(manifest: Any) -> None:
             raise ValueError(f"its digest for {name} is not one")
 
 
-def _corrupted(uri: str, name: str, problem: str) -> Corrupted:
+def _corrupted(path: str, name: str, problem: str) -> Corrupted:
     return Corrupted(
-        f"{name} in {uri} cannot be used: {problem}. "
+        f"{name} in {path} cannot be used: {problem}. "
         "Resume from an older checkpoint (`holdfast checkpoints list`) or start anew.",
-        metadata={"uri": uri, "artifact": name},
+        metadata={"uri": path, "artifact": name},
     )
 
 

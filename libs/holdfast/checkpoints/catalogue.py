@@ -10,7 +10,7 @@ import structlog
 
 from holdfast.checkpoints import exact
 from holdfast.checkpoints.artifacts import find_problems, read_artifacts, read_manifest
-from holdfast.checkpoints.snapshot import STATE, checkpoint_from_manifest
+from holdfast.checkpoints.snapshot import STATE, checkpoint_from_manifest, is_checkpoint_id, path_of
 from holdfast.checkpoints.store import MANIFEST, Store
 from holdfast.errors import Corrupted, HoldfastError, InvalidRequest
 from holdfast.v1 import checkpoint_pb2
@@ -33,14 +33,12 @@ def load_checkpoint(store: Store, ref: checkpoint_pb2.CheckpointRef, *, operatio
 
     Raises NotFound, Corrupted (naming the file), or InvalidRequest when it belongs to another operation.
     """
-    uri = ref.uri or store.uri(ref.checkpoint_id)
-    artifacts = read_artifacts(store, uri, ref.manifest_digest)
+    identifier = path_of(ref)
+    artifacts = read_artifacts(store, identifier, ref.manifest_digest)
     try:
-        identifier = store.prefix(uri)
         checkpoint = checkpoint_from_manifest(
             artifacts.manifest,
             identifier=identifier,
-            uri=uri,
             manifest_digest=artifacts.manifest_digest,
             size_bytes=artifacts.size_bytes,
         )
@@ -50,9 +48,9 @@ def load_checkpoint(store: Store, ref: checkpoint_pb2.CheckpointRef, *, operatio
             raise ValueError("its state is not a mapping")
     except (KeyError, TypeError, ValueError) as error:
         raise Corrupted(
-            f"{MANIFEST} or {STATE} in {uri} cannot be used: {error}. "
+            f"{MANIFEST} or {STATE} in {identifier} cannot be used: {error}. "
             "Resume from an older checkpoint (`holdfast checkpoints list`) or start anew.",
-            metadata={"uri": uri},
+            metadata={"checkpoint_id": identifier},
         ) from error
     if checkpoint.operation_id != operation_id:
         raise InvalidRequest(
@@ -66,7 +64,7 @@ def load_checkpoint(store: Store, ref: checkpoint_pb2.CheckpointRef, *, operatio
 
 def verify_checkpoint(store: Store, ref: checkpoint_pb2.CheckpointRef) -> tuple[list[str], int]:
     """Every problem, one line each, and the bytes read; no problem means that it can be resumed from."""
-    return find_problems(store, ref.uri or store.uri(ref.checkpoint_id), ref.manifest_digest)
+    return find_problems(store, path_of(ref), ref.manifest_digest)
 
 
 def discover_checkpoints(store: Store, operation_id: str) -> list[checkpoint_pb2.Checkpoint]:
@@ -79,27 +77,28 @@ def discover_checkpoints(store: Store, operation_id: str) -> list[checkpoint_pb2
     return found
 
 
-def delete_checkpoint(store: Store, ref: checkpoint_pb2.CheckpointRef) -> int:
-    """Deletes a checkpoint's directory and returns the bytes freed; 0 when it was gone."""
-    return store.delete(store.prefix(ref.uri) if ref.uri else ref.checkpoint_id)
+def delete_checkpoint(store: Store, checkpoint_id: str) -> int:
+    """Deletes a checkpoint's directory and returns the bytes freed; 0 when it was gone.
+
+    The id alone says where it lies: no stored or sent address leads a deletion elsewhere.
+    """
+    return store.delete(path_of(checkpoint_pb2.CheckpointRef(checkpoint_id=checkpoint_id)))
 
 
 def _discover(store: Store, operation_id: str) -> Iterator[checkpoint_pb2.Checkpoint]:
     files = list(store.list(operation_id))
     for file in files:
         directory, _, name = file.path.rpartition("/")
-        if name != MANIFEST:
+        # Beside its checkpoints lie an operation's models and results.
+        if name != MANIFEST or not is_checkpoint_id(directory):
             continue
-        uri = store.uri(directory)
         try:
-            manifest, digest, size = read_manifest(store, uri)
+            manifest, digest, size = read_manifest(store, directory)
             size += sum(row["size"] for row in manifest["artifacts"].values())
-            yield checkpoint_from_manifest(
-                manifest, identifier=directory, uri=uri, manifest_digest=digest, size_bytes=size
-            )
+            yield checkpoint_from_manifest(manifest, identifier=directory, manifest_digest=digest, size_bytes=size)
         except (HoldfastError, ValueError) as error:
             # A broken directory must not hide the good ones beside it.
-            log.warning("Checkpoint passed over", uri=uri, problem=str(error))
+            log.warning("Checkpoint passed over", checkpoint=directory, problem=str(error))
 
 
 def _is_text_map(value: object) -> bool:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from holdfast.checkpoints.store import MANIFEST, Parts, StoredFile, safe_name, safe_path
-from holdfast.errors import InvalidRequest
 
 # A half-written manifest; the name can never be one that a reader looks for.
 _UNFINISHED = ".manifest.unfinished"
@@ -23,17 +22,6 @@ class LocalStore:
     @property
     def url(self) -> str:
         return str(self._root)
-
-    def uri(self, prefix: str) -> str:
-        return str(self._root / safe_path(prefix))
-
-    def prefix(self, uri: str) -> str:
-        try:
-            return safe_path(str(Path(uri.removeprefix("file://")).relative_to(self._root)))
-        except ValueError as error:
-            raise InvalidRequest(
-                f"{uri!r} does not lie in the artifact store {self.url}. Use a reference that the coordinator gave."
-            ) from error
 
     def write_new(self, prefix: str, files: Mapping[str, Parts], manifest: Callable[[], bytes]) -> None:
         directory = self._root / safe_path(prefix)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 
 from holdfast.checkpoints.store import MANIFEST, Parts, StoredFile, safe_name, safe_path
-from holdfast.errors import InvalidRequest, Unavailable
+from holdfast.errors import Unavailable
 
 
 class S3Store:
@@ -31,19 +31,6 @@ class S3Store:
     def url(self) -> str:
         return self._url
 
-    def uri(self, prefix: str) -> str:
-        return f"{self._url}/{safe_path(prefix)}"
-
-    def prefix(self, uri: str) -> str:
-        if not uri.startswith(f"{self._url}/"):
-            raise InvalidRequest(
-                f"{uri!r} does not lie in the artifact store {self.url}. Use a reference that the coordinator gave."
-            )
-        try:
-            return safe_path(uri.removeprefix(f"{self._url}/"))
-        except ValueError as error:
-            raise InvalidRequest(f"{uri!r} is no address in the artifact store: {error}.") from error
-
     def write_new(self, prefix: str, files: Mapping[str, Parts], manifest: Callable[[], bytes]) -> None:
         from obstore.exceptions import AlreadyExistsError
 
@@ -54,7 +41,7 @@ class S3Store:
             self._obstore.put(self._bucket, f"{prefix}/{MANIFEST}", manifest(), mode="create")
         except AlreadyExistsError as error:
             raise FileExistsError(
-                f"{self.uri(prefix)} already holds a manifest: nothing is ever written over"
+                f"{self._url}/{prefix} already holds a manifest: nothing is ever written over"
             ) from error
 
     def read(self, path: str, *, max_bytes: int) -> bytes:

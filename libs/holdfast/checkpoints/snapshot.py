@@ -9,13 +9,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 from holdfast.checkpoints.artifacts import Content
+from holdfast.errors import InvalidRequest
 from holdfast.v1 import checkpoint_pb2
 
 KIND = "checkpoint"
 STATE = "state.json"
 
 _ID = re.compile(
-    r"(?P<operation>[A-Za-z0-9][A-Za-z0-9._-]*)/(?P<attempt>\d+)-(?P<unit>\d+)(\.(?P<step>\d+))?(-[a-z_]+)?"
+    r"(?P<operation>[A-Za-z0-9][A-Za-z0-9._-]*)/(?P<attempt>\d+)-(?P<unit>\d+)(\.(?P<step>\d+))?(-[a-z]+)?",
+    re.ASCII,
 )
 
 
@@ -36,7 +38,7 @@ class Snapshot:
 
 
 def checkpoint_id(operation_id: str, attempt: int, unit: int, step: int, kind: checkpoint_pb2.CheckpointType) -> str:
-    """The directory of a checkpoint: "<operation>/<attempt>-<unit>[.<step>][-<type>]".
+    """The directory of a checkpoint, relative to the store: "<operation>/<attempt>-<unit>[.<step>][-<type>]".
 
     The type is part of it unless periodic: a cancel right after a periodic save must not meet that one's directory.
     """
@@ -61,6 +63,23 @@ def is_id_of(identifier: str, checkpoint: checkpoint_pb2.Checkpoint) -> bool:
         )
     named = (found["operation"], found["attempt"], found["unit"], found["step"] or "0")
     return named == (checkpoint.operation_id, str(checkpoint.attempt), str(checkpoint.unit), str(checkpoint.step))
+
+
+def path_of(ref: checkpoint_pb2.CheckpointRef) -> str:
+    """The directory, relative to the store, that a reference means: the checkpoint's id, which `uri` only repeats.
+
+    Raises InvalidRequest when it has not the form of an id, or when the two differ.
+    """
+    path = ref.checkpoint_id or ref.uri
+    if not is_checkpoint_id(path) or ref.uri not in ("", path):
+        named = path if ref.uri in ("", path) else f"{path!r} at {ref.uri!r}"
+        raise InvalidRequest(
+            f"{named} is no reference to a checkpoint. Its id, such as training-3f9c1b2a7d4e/1-20, is also its path in "
+            "the artifact store. See `holdfast checkpoints list`.",
+            reason="INVALID_CHECKPOINT_REFERENCE",
+            metadata={"checkpoint_id": ref.checkpoint_id, "uri": ref.uri},
+        )
+    return path
 
 
 def type_name(kind: checkpoint_pb2.CheckpointType) -> str:
@@ -89,7 +108,7 @@ def manifest_fields(checkpoint: checkpoint_pb2.Checkpoint, fingerprint: Mapping[
 
 
 def checkpoint_from_manifest(
-    manifest: Mapping[str, Any], *, identifier: str, uri: str, manifest_digest: str, size_bytes: int
+    manifest: Mapping[str, Any], *, identifier: str, manifest_digest: str, size_bytes: int
 ) -> checkpoint_pb2.Checkpoint:
     """The catalogue's entry for a stored manifest.
 
@@ -106,7 +125,7 @@ def checkpoint_from_manifest(
             unit_name=manifest["unit_name"],
             unit=manifest["unit"],
             step=manifest["step"],
-            uri=uri,
+            uri=identifier,
             manifest_digest=manifest_digest,
             size_bytes=size_bytes,
             data_digest=manifest["data_digest"],

@@ -1,4 +1,8 @@
-"""The contract of an artifact store: directories of files, written once, never changed. Owns path safety."""
+"""The contract of an artifact store: directories of files, written once, never changed. Owns path safety.
+
+Whatever lies in a store is named by its path relative to the store ("training-3f9c1b2a7d4e/1-20"), in rows, messages
+and results alike, so that a store can be moved, mounted elsewhere or restored, and everything in it still be found.
+"""
 
 from __future__ import annotations
 
@@ -29,17 +33,11 @@ class StoredFile:
 
 
 class Store(Protocol):
-    """Where artifacts lie. Methods block; call them off the event loop."""
+    """Where artifacts lie, by paths relative to its root. Methods block; call them off the event loop."""
 
     @property
     def url(self) -> str:
         """What the store was opened with, normalised."""
-
-    def uri(self, prefix: str) -> str:
-        """The address of a directory, as other processes are told it."""
-
-    def prefix(self, uri: str) -> str:
-        """The directory an address means. Raises InvalidRequest when it lies outside this store."""
 
     def write_new(self, prefix: str, files: Mapping[str, Parts], manifest: Callable[[], bytes]) -> None:
         """Writes a new directory: the files first, durably, then the manifest, so that it exists only when whole.
@@ -88,6 +86,18 @@ def safe_name(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise ValueError(f"{name!r} is not a plain name: letters, digits, '.', '_' and '-', not starting with a dot")
     return name
+
+
+def artifact_path(path: str) -> str:
+    """`path` itself when it can lie in a store. Raises InvalidRequest for an absolute or otherwise unsafe one."""
+    try:
+        return safe_path(path)
+    except ValueError as error:
+        raise InvalidRequest(
+            f"{path!r} is no path in the artifact store: {error}. A reference is relative to the store, such as "
+            "training-3f9c1b2a7d4e/1-20, and never an address of its own. Use one that the coordinator gave.",
+            reason="INVALID_ARTIFACT_PATH",
+        ) from error
 
 
 def safe_path(path: str) -> str:

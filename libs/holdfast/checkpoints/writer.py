@@ -137,7 +137,7 @@ class CheckpointWriter:
             written = write_artifacts(self._store, checkpoint.checkpoint_id, files, fields)
         else:
             written = self._write_beside(checkpoint.checkpoint_id, files, fields)
-        checkpoint.uri = written.uri
+        checkpoint.uri = written.path
         checkpoint.manifest_digest = written.manifest_digest
         checkpoint.size_bytes = written.size_bytes
         self._run.checkpoint_saved(checkpoint)

@@ -119,7 +119,7 @@ def _not_completed(operation: Operation) -> None:
         for line in operation.failure.log_tail:
             note(f"  | {line}")
     if operation.checkpoint is not None:
-        note(f"Checkpoint: {position(operation.checkpoint)}, saved in {operation.checkpoint.uri}")
+        note(f"Checkpoint: {position(operation.checkpoint)}, saved as {operation.checkpoint.checkpoint_id}")
     if operation.resumable:
         note(f"Resume it with: holdfast operations resume {operation.id}")
     elif operation.checkpoint is None:

@@ -41,11 +41,11 @@ class BacktestSeries:
     trades: dict[str, Trades]
 
 
-def read_backtest(store: Store, uri: str, digest: str) -> BacktestSeries:
+def read_backtest(store: Store, path: str, digest: str) -> BacktestSeries:
     """Raises NotFound or Corrupted."""
-    files = read_artifacts(store, uri, digest).files
-    equity = _table(files, "equity.arrow", uri)
-    trades = _table(files, "trades.arrow", uri)
+    files = read_artifacts(store, path, digest).files
+    equity = _table(files, "equity.arrow", path)
+    trades = _table(files, "trades.arrow", path)
     symbols = [name.removeprefix("close.") for name in equity.column_names if name.startswith("close.")]
     return BacktestSeries(
         time=_times(equity, "time"),
@@ -57,22 +57,22 @@ def read_backtest(store: Store, uri: str, digest: str) -> BacktestSeries:
     )
 
 
-def read_history(store: Store, uri: str) -> dict[str, Array]:
+def read_history(store: Store, path: str) -> dict[str, Array]:
     """Per column of the training's history one float64 array, shaped (epochs,). Raises NotFound or Corrupted."""
-    files = read_artifacts(store, uri).files
+    files = read_artifacts(store, path).files
     if "history.json" not in files:
-        raise Corrupted(f"The model {uri} has no history.json.", metadata={"uri": uri})
+        raise Corrupted(f"The model {path} has no history.json.", metadata={"uri": path})
     history: Any = exact.loads(files["history.json"])
     records = history["epochs"] if isinstance(history, dict) else history
     names = list(records[0]) if records else []
     return {name: np.array([record[name] for record in records], np.float64) for name in names}
 
 
-def _table(files: dict[str, bytes], name: str, uri: str) -> pa.Table:
+def _table(files: dict[str, bytes], name: str, path: str) -> pa.Table:
     try:
         return pa.ipc.open_file(files[name]).read_all()
     except (KeyError, pa.ArrowInvalid) as error:
-        raise Corrupted(f"The result {uri} has no readable {name}.", metadata={"uri": uri, "file": name}) from error
+        raise Corrupted(f"The result {path} has no readable {name}.", metadata={"uri": path, "file": name}) from error
 
 
 def _trades_of(trades: pa.Table, symbol: str) -> Trades:

@@ -151,7 +151,7 @@ def _signal_name(number: int) -> str:
 
 def describe(checkpoint: checkpoint_pb2.Checkpoint | None) -> str:
     """ "epoch 29", "bar 7000", "epoch 3 step 120"; empty without a checkpoint."""
-    if checkpoint is None or not checkpoint.uri:
+    if checkpoint is None or not checkpoint.checkpoint_id:
         return ""
     text = f"{checkpoint.unit_name or 'unit'} {checkpoint.unit}"
     return f"{text} step {checkpoint.step}" if checkpoint.step else text

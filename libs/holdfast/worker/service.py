@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
+from holdfast.checkpoints.snapshot import is_checkpoint_id
 from holdfast.errors import InvalidRequest, Violation
 from holdfast.service import Service
 from holdfast.v1 import (
@@ -41,8 +42,9 @@ class Desk:
     def resume(self, assignment: worker_pb2.RunAssignment, checkpoint: checkpoint_pb2.CheckpointRef) -> None:
         """Takes a slot for a run that continues."""
         self.fence.admit(assignment.coordinator_epoch)
-        if not checkpoint.uri:
-            violation = Violation("checkpoint.uri", "''", "the checkpoint's directory in the artifact store")
+        if not is_checkpoint_id(checkpoint.checkpoint_id):
+            allowed = "an id such as training-3f9c1b2a7d4e/1-20"
+            violation = Violation("checkpoint.checkpoint_id", repr(checkpoint.checkpoint_id), allowed)
             raise InvalidRequest(f"A resume needs its checkpoint: {violation}", violations=[violation])
         self.slots.start(assignment, checkpoint)
 

@@ -80,7 +80,7 @@ class CheckpointServicer(checkpoint_service_pb2_grpc.CheckpointServiceServicer):
         swept = await self._sweep.once(request.max_age_days, dry_run=request.dry_run)
         return pb.CleanUpCheckpointsResponse(
             deleted_checkpoint_ids=swept.checkpoint_ids,
-            deleted_uris=swept.uris,
+            deleted_uris=swept.paths,
             bytes_freed=swept.bytes_freed,
             failures=swept.failures,
         )

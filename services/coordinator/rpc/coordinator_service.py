@@ -145,7 +145,7 @@ class CoordinatorServicer(coordinator_service_pb2_grpc.CoordinatorServiceService
             fields.identifier("operation_id", request.operation_id)
             fields.request_id(request.request_id)
             fields.checkpoint_id("checkpoint.checkpoint_id", request.checkpoint.checkpoint_id, optional=True)
-            fields.text("checkpoint.uri", request.checkpoint.uri, 4096)
+            fields.checkpoint_id("checkpoint.uri", request.checkpoint.uri, optional=True)
         resumed = await self._resuming.resume(
             request.operation_id,
             asked("ResumeOperation", request.request_id, request),

@@ -137,7 +137,6 @@ CREATE TABLE checkpoints (
     unit_name text NOT NULL,
     unit bigint NOT NULL,
     step bigint NOT NULL,
-    uri text NOT NULL,
     manifest_digest text NOT NULL,
     size_bytes bigint NOT NULL,
     data_digest text NOT NULL,
@@ -146,11 +145,14 @@ CREATE TABLE checkpoints (
     corrupt_time timestamptz,
     CONSTRAINT checkpoints_pkey PRIMARY KEY (id),
     CONSTRAINT checkpoints_operation_fkey FOREIGN KEY (operation_id) REFERENCES operations (id) ON DELETE CASCADE,
-    CONSTRAINT checkpoints_known_type CHECK (type IN ('PERIODIC', 'CANCELLATION', 'FAILURE', 'SHUTDOWN'))
+    CONSTRAINT checkpoints_known_type CHECK (type IN ('PERIODIC', 'CANCELLATION', 'FAILURE', 'SHUTDOWN')),
+    -- The id is the path in the artifact store. A row that lies in another operation's directory: deleting it would delete
+    -- that one's files.
+    CONSTRAINT checkpoints_id_is_path CHECK (
+        starts_with(id, operation_id || '/') AND substr(id, length(operation_id) + 2) ~ '^[0-9]+-[0-9]+([.][0-9]+)?(-[a-z]+)?$'
+    )
 );
 
--- Two rows for one directory: deleting the older would delete the newer's files.
-CREATE UNIQUE INDEX checkpoints_one_per_uri ON checkpoints (uri);
 CREATE INDEX checkpoints_of_operation ON checkpoints (operation_id, attempt DESC, unit DESC, step DESC);
 CREATE INDEX checkpoints_newest ON checkpoints (create_time DESC, id DESC);
 

@@ -29,10 +29,10 @@ def test_many_parts_large_ones_and_empty_files_arrive_whole(tmp_path: Path) -> N
     written = saver.write("op/1-1", {"parts": parts, "large": [large[:9], b"", large[9:]], "empty": []}, {"kind": "x"})
     again = saver.write("op/1-2", {"a": [memoryview(b"abcd").cast("H")]}, {})
     saver.close()
-    artifacts = read_artifacts(store, written.uri, written.manifest_digest)
+    artifacts = read_artifacts(store, written.path, written.manifest_digest)
     assert artifacts.files == {"parts": b"".join(parts), "large": large, "empty": b""}
     assert artifacts.manifest["kind"] == "x"
-    assert read_artifacts(store, again.uri, again.manifest_digest).files == {"a": b"abcd"}
+    assert read_artifacts(store, again.path, again.manifest_digest).files == {"a": b"abcd"}
 
 
 def test_a_refusal_is_told_and_the_saver_goes_on(tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def test_discovery_gives_the_newest_attempt_first_and_passes_over_broken_ones(tm
     save_one(tmp_path, 5, attempt=2)
     save_one(tmp_path, 6, attempt=2)
     broken = save_one(tmp_path, 7, attempt=2)
-    (Path(broken.uri) / "manifest.json").write_bytes(b"{")
+    (tmp_path / broken.uri / "manifest.json").write_bytes(b"{")
     (tmp_path / "op-1" / "2-8").mkdir()
     found = discover_checkpoints(open_store(str(tmp_path)), "op-1")
     assert [(item.attempt, item.unit) for item in found] == [(2, 6), (2, 5), (1, 9)]
@@ -116,7 +116,7 @@ def test_a_checkpoint_of_another_operation_is_refused(tmp_path: Path) -> None:
 
 def moved(root: Path, saved: checkpoint_pb2.Checkpoint) -> checkpoint_pb2.CheckpointRef:
     (root / "op-2").mkdir()
-    Path(saved.uri).rename(root / "op-2" / "1-1")
+    (root / saved.uri).rename(root / "op-2" / "1-1")
     return checkpoint_pb2.CheckpointRef(checkpoint_id="op-2/1-1")
 
 
@@ -124,7 +124,7 @@ def state_list(root: Path, saved: checkpoint_pb2.Checkpoint) -> checkpoint_pb2.C
     run = ListeningRun(attempt=2)
     with CheckpointWriter(open_store(str(root)), run) as writer:
         writer.save(Snapshot(1, "epoch", {}, {"state.json": b"[]"}), PERIODIC, wait=True)
-    (Path(run.saved[0].uri) / "state.json").write_bytes(b"[]")
+    (root / run.saved[0].uri / "state.json").write_bytes(b"[]")
     return checkpoint_pb2.CheckpointRef(checkpoint_id=run.saved[0].checkpoint_id)
 
 

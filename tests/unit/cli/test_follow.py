@@ -16,14 +16,14 @@ from tests.support.scripted import Script, event, operation, told
 from tests.unit.cli.conftest import Command
 
 TRAINED = operation_pb2.TrainingResult(
-    model_uri="file:///store/models/op-1-1",
+    model_uri="op-1/model-1",
     epochs=30,
     best_epoch=12,
     metrics={"accuracy": 0.53},
     notes=["Data changed."],
 )
 SAVED = checkpoint_pb2.Checkpoint(
-    checkpoint_id="op-1/1-29", unit_name="epoch", unit=29, uri="file:///store/op-1/1-29", size_bytes=2048
+    checkpoint_id="op-1/1-29", unit_name="epoch", unit=29, uri="op-1/1-29", size_bytes=2048
 )
 
 
@@ -56,7 +56,7 @@ def test_a_training_that_completes(script: Script, holdfast: Command, strategy: 
     assert said.code == 0
     assert "accuracy" in said.out
     assert "0.53" in said.out
-    assert "file:///store/models/op-1-1" in said.out
+    assert "op-1/model-1" in said.out
     assert "Claimed by trainer-1." in said.err
     assert "not told" not in said.err
     assert "Note: Data changed." in said.err
@@ -121,7 +121,7 @@ def test_ctrl_c_cancels_waits_and_tells_how_to_resume(script: Script, holdfast: 
     assert said.code == 1
     assert len(script.asked("CancelOperation")) == 1
     assert "waiting for its checkpoint" in said.err
-    assert "epoch 29, saved in file:///store/op-1/1-29" in said.err
+    assert "epoch 29, saved as op-1/1-29" in said.err
     assert "holdfast operations resume op-1" in said.err
 
 
@@ -173,7 +173,7 @@ def test_resume_follows_when_asked(script: Script, holdfast: Command) -> None:
 
 def test_a_backtest_stands_beside_buy_and_hold(script: Script, holdfast: Command) -> None:
     result = operation_pb2.BacktestResult(
-        result_uri="file:///store/results/op-2-1",
+        result_uri="op-2/result-1",
         metrics={"total_return": 0.21, "sharpe": 0.9, "trades": 12.0},
         benchmark_metrics={"total_return": 0.35, "sharpe": 0.7},
         trades=12,

@@ -62,13 +62,13 @@ def a_result(store_dir: Path, symbols: list[str], trades: int) -> Written:
         "profit": pa.array([float(number % 2) - 0.5 for number in range(trades)], pa.float64()),
     }
     files = {"equity.arrow": arrow(table), "trades.arrow": arrow(rows)}
-    return write_artifacts(open_store(str(store_dir)), "results/op-1-1", files, {"kind": "result"})
+    return write_artifacts(open_store(str(store_dir)), "op-1/result-1", files, {"kind": "result"})
 
 
 def backtested(written: Written) -> AsyncOperation:
     """The handle of a completed backtest with that result."""
     result = operation_pb2.BacktestResult(
-        result_uri=written.uri,
+        result_uri=written.path,
         result_digest=written.manifest_digest,
         metrics={"total_return": 0.2, "trades": 3.0},
         benchmark_metrics={"total_return": 0.1},
@@ -79,7 +79,7 @@ def backtested(written: Written) -> AsyncOperation:
 
 def trained(written: Written) -> AsyncOperation:
     """The handle of a completed training with that model."""
-    result = operation_pb2.TrainingResult(model_uri=written.uri, epochs=3, best_epoch=2)
+    result = operation_pb2.TrainingResult(model_uri=written.path, epochs=3, best_epoch=2)
     return AsyncOperation(None, None, operation("COMPLETED", training_result=result))  # type: ignore[arg-type]
 
 
@@ -102,8 +102,8 @@ def test_a_training_gives_its_curves(tmp_path: Path) -> None:
         for number in (1, 2, 3)
     ]
     store = open_store(str(tmp_path / "store"))
-    written = write_artifacts(store, "models/op-1-1", {"history.json": exact.dumps(records)}, {"kind": "model"})
-    assert read_history(store, written.uri)["val_loss"].tolist() == [1.1, 1.1 / 2, 1.1 / 3]
+    written = write_artifacts(store, "op-1/model-1", {"history.json": exact.dumps(records)}, {"kind": "model"})
+    assert read_history(store, written.path)["val_loss"].tolist() == [1.1, 1.1 / 2, 1.1 / 3]
     draw(trained(written), str(tmp_path / "store"), tmp_path / "picture.svg")
     assert "<svg" in (tmp_path / "picture.svg").read_text()
 
@@ -111,14 +111,14 @@ def test_a_training_gives_its_curves(tmp_path: Path) -> None:
 def test_a_history_with_an_infinite_loss_is_drawn(tmp_path: Path) -> None:
     store = open_store(str(tmp_path / "store"))
     records = [{"epoch": 1, "train_loss": float("inf"), "val_loss": float("nan")}]
-    written = write_artifacts(store, "models/op-1-1", {"history.json": exact.dumps(records)}, {"kind": "model"})
+    written = write_artifacts(store, "op-1/model-1", {"history.json": exact.dumps(records)}, {"kind": "model"})
     draw(trained(written), str(tmp_path / "store"), tmp_path / "picture.png")
     assert (tmp_path / "picture.png").read_bytes().startswith(PNG)
 
 
 def test_series_are_what_was_stored(tmp_path: Path) -> None:
     written = a_result(tmp_path, ["SPX", "NASDAQ"], 4)
-    series = read_backtest(open_store(str(tmp_path)), written.uri, written.manifest_digest)
+    series = read_backtest(open_store(str(tmp_path)), written.path, written.manifest_digest)
     assert str(series.time[0])[:10] == "2014-01-01"
     assert list(series.closes) == ["SPX", "NASDAQ"]
     assert np.isnan(series.closes["SPX"][0])
@@ -138,7 +138,7 @@ def test_a_damaged_result_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_result_that_is_gone_is_not_found(tmp_path: Path) -> None:
-    written = Written(uri=str(tmp_path / "store/results/op-9-1"), manifest_digest="", content_digest="", size_bytes=0)
+    written = Written(path="op-9/result-1", manifest_digest="", content_digest="", size_bytes=0)
     with pytest.raises(NotFound):
         draw(backtested(written), str(tmp_path / "store"), tmp_path / "picture.png")
 

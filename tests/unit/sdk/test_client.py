@@ -208,7 +208,7 @@ def test_wait_has_a_timeout(script: Script, client: holdfast.Client) -> None:
 
 def test_result_needs_a_completed_operation(script: Script, client: holdfast.Client) -> None:
     failure = operation_pb2.Failure(reason="RUN_DIED", message="The run was killed by SIGKILL.")
-    result = operation_pb2.TrainingResult(model_uri="file:///m", metrics={"accuracy": 0.5})
+    result = operation_pb2.TrainingResult(model_uri="op-1/model-1", metrics={"accuracy": 0.5})
     script.on(
         "GetOperation",
         coordinator_service_pb2.GetOperationResponse(operation=operation()),

@@ -235,7 +235,7 @@ def test_a_run_refuses_a_stored_one_with_right_digests(bench: Bench) -> None:
     written = write_artifacts(store, identifier, artifacts, manifest)
     run = bench.place.run()
     assert run.assignment.checkpoint == checkpoint_pb2.CheckpointRef(
-        checkpoint_id=identifier, uri=written.uri, manifest_digest=written.manifest_digest
+        checkpoint_id=identifier, uri=written.path, manifest_digest=written.manifest_digest
     )
     with pytest.raises(Corrupted) as caught:
         execute(run)

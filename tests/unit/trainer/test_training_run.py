@@ -329,9 +329,9 @@ def test_a_broken_bundle_is_told_from_a_missing_one(make: Make) -> None:
     assert outcome is not None
     store = open_store(place.store_url)
     with pytest.raises(NotFound) as missing:
-        load_bundle(store, store.uri("models/nobody-1"))
+        load_bundle(store, "nobody/model-1")
     assert missing.value.reason == "MODEL_NOT_FOUND"
-    path = Path(outcome.result.model_uri) / BUNDLE
+    path = Path(place.store_url) / outcome.result.model_uri / BUNDLE
     path.write_bytes(path.read_bytes().replace(b'"window":1', b'"window":2'))
     with pytest.raises(Corrupted) as broken:
         load_bundle(store, outcome.result.model_uri)

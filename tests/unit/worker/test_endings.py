@@ -12,7 +12,7 @@ from holdfast.worker.endings import Ending, StopReason, conclude, describe
 from holdfast.worker.executor import Exit
 
 RUN = worker_pb2.RunRef(operation_id="op-1", attempt=2)
-CHECKPOINT = checkpoint_pb2.Checkpoint(uri="file:///c", unit_name="epoch", unit=29)
+CHECKPOINT = checkpoint_pb2.Checkpoint(checkpoint_id="op-1/1-29", unit_name="epoch", unit=29)
 COMPLETED = worker_pb2.RunFinished(
     outcome=worker_pb2.RUN_OUTCOME_COMPLETED, training_result=operation_pb2.TrainingResult(model_uri="m")
 )
@@ -115,4 +115,5 @@ def test_a_run_without_a_process() -> None:
 def test_describing_a_checkpoint() -> None:
     assert describe(None) == ""
     assert describe(CHECKPOINT) == "epoch 29"
-    assert describe(checkpoint_pb2.Checkpoint(uri="u", unit_name="epoch", unit=3, step=120)) == "epoch 3 step 120"
+    inside = checkpoint_pb2.Checkpoint(checkpoint_id="op-1/1-3.120", unit_name="epoch", unit=3, step=120)
+    assert describe(inside) == "epoch 3 step 120"

@@ -27,7 +27,7 @@ def test_a_length_over_the_limit_is_refused() -> None:
         list(wire.Deframer().feed(b"\xff\xff\xff\xff"))
 
 
-@pytest.mark.parametrize("checkpoint", [None, checkpoint_pb2.CheckpointRef(checkpoint_id="op/1-2", uri="file:///x")])
+@pytest.mark.parametrize("checkpoint", [None, checkpoint_pb2.CheckpointRef(checkpoint_id="op/1-2", uri="op/1-2")])
 def test_an_order_arrives_whole(checkpoint: checkpoint_pb2.CheckpointRef | None) -> None:
     order = wire.Order(
         execute="module:function",

@@ -1,25 +1,25 @@
 -- name: save_checkpoint
 -- The catalogue's row and the operation's pointer change together. $1 operation, $2 attempt, $3 statuses,
--- $4 id, $5 type, $6 unit name, $7 unit, $8 step, $9 uri, $10 manifest digest, $11 size, $12 data digest, $13 time,
--- $14 event type, $15 message, $16 details, $17 the attempt that saved it.
+-- $4 id, $5 type, $6 unit name, $7 unit, $8 step, $9 manifest digest, $10 size, $11 data digest, $12 time,
+-- $13 event type, $14 message, $15 details, $16 the attempt that saved it.
 WITH live AS (
     UPDATE operations SET
         -- Reports may come late: the pointer never goes back.
         checkpoint_id = CASE
             WHEN EXISTS (
                 SELECT 1 FROM checkpoints c
-                WHERE c.id = operations.checkpoint_id AND (c.attempt, c.unit, c.step) > ($17::integer, $7::bigint, $8::bigint)
+                WHERE c.id = operations.checkpoint_id AND (c.attempt, c.unit, c.step) > ($16::integer, $7::bigint, $8::bigint)
             ) THEN checkpoint_id ELSE $4 END,
         update_time = clock_timestamp(), last_sequence = last_sequence + 1
     WHERE id = $1 AND attempt = $2 AND status = ANY ($3) AND NOT EXISTS (SELECT 1 FROM checkpoints WHERE id = $4)
     RETURNING *
 ), saved AS (
-    INSERT INTO checkpoints (id, operation_id, attempt, type, unit_name, unit, step, uri, manifest_digest, size_bytes,
+    INSERT INTO checkpoints (id, operation_id, attempt, type, unit_name, unit, step, manifest_digest, size_bytes,
                              data_digest, create_time)
-    SELECT $4, id, $17, $5, $6, $7, $8, $9, $10, $11, $12, $13 FROM live
+    SELECT $4, id, $16, $5, $6, $7, $8, $9, $10, $11, $12 FROM live
 ), event AS (
     INSERT INTO operation_events (operation_id, sequence, time, attempt, type, status, message, details)
-    SELECT id, last_sequence, update_time, attempt, $14, status, $15, $16 FROM live
+    SELECT id, last_sequence, update_time, attempt, $13, status, $14, $15 FROM live
 )
 SELECT live.*, NULL AS checkpoint FROM live;
 
@@ -80,11 +80,11 @@ SELECT c.* FROM checkpoints c JOIN operations o ON o.id = c.operation_id
 WHERE c.create_time < clock_timestamp() - $1::interval AND o.status = ANY ($2)
 ORDER BY c.create_time DESC;
 
--- name: known_uris
--- Every address in the store that some row names, and every operation that may still be writing there.
-SELECT id AS operation_id, status, NULL AS uri FROM operations
+-- name: known_paths
+-- Every path in the store that some row names, and every operation that may still be writing there.
+SELECT id AS operation_id, status, kind, result, NULL AS path FROM operations
 UNION ALL
-SELECT operation_id, NULL, uri FROM checkpoints;
+SELECT operation_id, NULL, NULL, NULL, id FROM checkpoints;
 
 -- name: checkpoint_stats
 SELECT type, count(*) AS checkpoints, count(DISTINCT operation_id) AS operations,
