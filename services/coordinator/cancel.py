@@ -107,6 +107,9 @@ class Canceller:
                     log.info("Cancel not delivered yet", operation=operation_id, error=error.message)
                 except HoldfastError as error:
                     log.warning("Cancel refused", operation=operation_id, reason=error.reason, error=error.message)
+                except Exception:
+                    # The operation must not stay CANCELLING because one try met a defect.
+                    log.exception("Cancel met a defect", operation=operation_id)
                 await asyncio.sleep(RETRY)
         finally:
             self._telling.discard((operation_id, attempt))

@@ -229,5 +229,6 @@ def _position(checkpoint: Checkpoint) -> tuple[int, int, int]:
 
 
 def _type_name(checkpoint: Checkpoint) -> str:
-    name = checkpoint_pb2.CheckpointType.Name(checkpoint.type).removeprefix("CHECKPOINT_TYPE_")
-    return "PERIODIC" if name == "UNSPECIFIED" else name
+    # A type that only a newer worker knows: how to continue from it does not depend on why it was made.
+    known = checkpoint.type in checkpoint_pb2.CheckpointType.values() and checkpoint.type
+    return checkpoint_pb2.CheckpointType.Name(checkpoint.type).removeprefix("CHECKPOINT_TYPE_") if known else "PERIODIC"

@@ -1,4 +1,4 @@
-"""The connection pool. Owns lost connections, retries and the translation of constraint names; knows no operation.
+"""The connection pool. Owns retries, the health of the database and the translation of its errors; knows no operation.
 
 Whatever is handed to `Database.run` may run twice: a connection can be lost after the commit and before the answer.
 Every statement of the coordinator is a compare-and-set or carries its own key, so a repeat changes nothing.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -16,6 +17,7 @@ import asyncpg
 import structlog
 import tenacity
 
+from coordinator.database_errors import CAUGHT, Kind, classify
 from coordinator.queries import query
 from holdfast.errors import HoldfastError, InternalError, LostRace, NotPossible, Unavailable
 
@@ -31,21 +33,9 @@ POOL_SIZE = 10
 # How long a caller's request may wait for a lost database before it answers UNAVAILABLE.
 REQUEST_PATIENCE = 1.0  # seconds
 
-# What the world does to connections, as opposed to what we do wrong.
-LOST = (
-    # The server has said goodbye, and asyncpg has not seen the end of the connection yet.
-    asyncpg.InternalClientError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.TooManyConnectionsError,
-    asyncpg.DatabaseDroppedError,
-    asyncpg.InterfaceError,
-    ConnectionError,
-    OSError,
-    TimeoutError,
-)
+# The pause without a failure after which the database counts as well; waiting statements try again sooner.
+QUIET = 3.0  # seconds
+LONGEST_WAIT = 1.0  # seconds between two tries of a statement
 
 # Invariants that a race can meet. Every other violation is a defect.
 _DOMAIN_ERRORS: dict[str, tuple[str, str]] = {
@@ -57,9 +47,53 @@ _DOMAIN_ERRORS: dict[str, tuple[str, str]] = {
 
 
 class ConnectionLost(Unavailable):
-    """The database cannot be reached now. Holdfast goes on trying; call again in a moment."""
+    """The database cannot be used now. Holdfast goes on trying; call again in a moment."""
 
     default_reason = "DATABASE_UNAVAILABLE"
+
+
+class Health:
+    """How the database is, as the last statements met it: says once when it fails and when it is back."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._since: float | None = None
+        self._last_failure = 0.0
+        self._unusable: HoldfastError | None = None
+        self._end = asyncio.Event()
+
+    @property
+    def failing(self) -> bool:
+        """Whether statements have failed lately."""
+        return self._since is not None
+
+    def failed(self, words: str) -> None:
+        """A statement met a transient error."""
+        self._last_failure = self._clock()
+        if self._since is None:
+            self._since = self._last_failure
+            log.warning("Database cannot be used; facts wait and callers are told", reason=words)
+
+    def succeeded(self) -> None:
+        """A statement went through. On a full disk reads go on to, between writes that do not."""
+        if self._since is not None and self._clock() - self._last_failure > QUIET:
+            log.info("Database can be used again", seconds=round(self._clock() - self._since, 1))
+            self._since = None
+
+    def give_up(self, words: str) -> None:
+        """No statement will ever go through again, or none may: the process has to end."""
+        self._unusable = NotPossible(
+            f"The database cannot be used any more: {words}. The coordinator stops; runs go on, and their workers keep "
+            "what they could not report. Mend the database, then start the coordinator again.",
+            reason="DATABASE_UNUSABLE",
+        )
+        self._end.set()
+
+    async def watch(self) -> None:
+        """An essential task: raises NotPossible once the database was given up."""
+        await self._end.wait()
+        assert self._unusable is not None
+        raise self._unusable
 
 
 @dataclass(frozen=True)
@@ -70,6 +104,7 @@ class Database:
     url: str = field(repr=False)
     patience: float | None = REQUEST_PATIENCE
     on_loss: list[Callable[[], None]] = field(default_factory=list)
+    health: Health = field(default_factory=Health)
 
     @classmethod
     async def connect(cls, url: str) -> Database:
@@ -87,7 +122,7 @@ class Database:
             )
             async with pool.acquire() as connection:
                 version = int(await connection.fetchval("SHOW server_version_num")) // 10_000
-        except (*LOST, asyncpg.PostgresError, ValueError) as error:
+        except (*CAUGHT, ValueError) as error:
             if pool is not None:
                 pool.terminate()
             raise Unavailable(
@@ -130,14 +165,14 @@ class Database:
         """Closes the pool; connections that hang are cut."""
         try:
             await asyncio.wait_for(self.pool.close(), CONNECT_TIMEOUT)
-        except (*LOST, asyncpg.PostgresError) as error:
+        except CAUGHT as error:
             log.warning("Database pool cut", reason=_words(error))
             self.pool.terminate()
 
     async def run(self, work: Callable[[Connection], Awaitable[T]], *, once: bool = False) -> T:
-        """Runs `work` with a connection, and again when the connection is lost, unless `once`.
+        """Runs `work` with a connection, and again after a transient error, unless `once`.
 
-        Raises ConnectionLost when patience ends, and domain errors for violated constraints.
+        Raises ConnectionLost when patience ends, domain errors for violated constraints, InternalError for a defect.
         """
         stop: Any = tenacity.stop_never
         if once:
@@ -146,7 +181,7 @@ class Database:
             stop = tenacity.stop_after_delay(self.patience)
         async for attempt in tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception_type(ConnectionLost),
-            wait=tenacity.wait_random_exponential(multiplier=0.05, max=1.0),
+            wait=tenacity.wait_random_exponential(multiplier=0.05, max=LONGEST_WAIT),
             stop=stop,
             reraise=True,
         ):
@@ -174,17 +209,32 @@ class Database:
     async def _run_once(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         try:
             async with self.pool.acquire(timeout=CONNECT_TIMEOUT) as connection:
-                return await work(connection)
-        except asyncpg.IntegrityConstraintViolationError as error:
-            raise domain_error(error) from error
-        except LOST as error:
-            if isinstance(error, asyncpg.InterfaceError) and not _is_loss(error):
-                raise
-            for tell in self.on_loss:
-                tell()
-            raise ConnectionLost(
-                f"The database is away ({_words(error)}). Runs continue, and nothing is lost; call again in a moment."
-            ) from error
+                done = await work(connection)
+        except CAUGHT as error:
+            raise self._translated(error) from error
+        self.health.succeeded()
+        return done
+
+    def _translated(self, error: BaseException) -> HoldfastError:
+        """What the coordinator makes of an error of the database: see `database_errors`."""
+        kind, words = classify(error), _words(error)
+        if isinstance(error, asyncpg.IntegrityConstraintViolationError):
+            return domain_error(error)
+        if kind is Kind.DEFECT:
+            log.error("Database refused a statement", error=repr(error), exc_info=error)
+            return InternalError(
+                f"The database refused a statement ({type(error).__name__}): a defect of Holdfast. "
+                "The coordinator's log has the details."
+            )
+        if kind is Kind.FATAL:
+            self.health.give_up(words)
+        else:
+            self.health.failed(words)
+        for tell in self.on_loss:
+            tell()
+        return ConnectionLost(
+            f"The database cannot be used now ({words}). Runs continue, and nothing is lost; call again in a moment."
+        )
 
 
 def domain_error(error: asyncpg.IntegrityConstraintViolationError) -> HoldfastError:
@@ -208,11 +258,6 @@ def masked(url: str) -> str:
 
 async def _prepare(connection: Connection) -> None:
     await connection.set_type_codec("jsonb", encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
-
-
-def _is_loss(error: Exception) -> bool:
-    # asyncpg says with one class both "connection is closed" and "you called me wrongly".
-    return any(word in str(error) for word in ("closed", "closing", "released", "another operation"))
 
 
 def _words(error: BaseException) -> str:

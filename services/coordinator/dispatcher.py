@@ -125,6 +125,12 @@ class Dispatcher:
             log.warning("Run not taken", reason=error.reason, error=error.message, **known)
             await self._not_taken(operation, worker, error)
             return
+        except Exception as error:
+            # Of this delivery alone; the run may have begun all the same, so that it goes back under the next attempt.
+            log.exception("Delivery met a defect", **known)
+            words = f"The coordinator met a defect while it delivered the run ({type(error).__name__}); see its log."
+            await self._not_taken(operation, worker, Unavailable(words, reason="DELIVERY_DEFECT"))
+            return
         self._registry.confirm(worker, operation.id, operation.attempt)
         log.info("Run dispatched", resumed=bool(operation.resume_checkpoint_id), **known)
 

@@ -10,7 +10,7 @@ import structlog
 from coordinator.checkpoints import Checkpoints
 from coordinator.lifecycle import ENDED, Cause, Status, sources
 from coordinator.progress import ProgressBoard
-from coordinator.records import Operation, plain, serialized
+from coordinator.records import Operation, failure, plain, serialized
 from coordinator.registry import Registry
 from coordinator.store import Store
 from coordinator.transitions import ORPHANED, result_of
@@ -75,10 +75,12 @@ class Facts:
         """The end of a run, with its last checkpoint and progress. Whoever comes second changes nothing."""
         run = report.run
         known = {"operation": run.operation_id, "attempt": run.attempt, "worker": worker_id}
-        target = _ENDS.get(report.outcome)
-        if target is None or (target is Status.COMPLETED and result_of(report) is None):
-            log.error("Report of a run's end makes no sense", outcome=report.outcome, **known)
+        target = _ENDS.get(report.outcome, Status.FAILED)
+        problem = _problem(report)
+        if problem is not None:
+            log.error("Run's end cannot be believed", reason=problem.reason, error=problem.message, **known)
             target = Status.FAILED
+            report.failure.CopyFrom(problem)
         if report.HasField("checkpoint") and target is not Status.COMPLETED:
             await self._save_last(run, report.checkpoint)
         progress = self._board.take(run.operation_id, run.attempt)
@@ -98,16 +100,16 @@ class Facts:
     async def _end(
         self, worker_id: str, report: worker_pb2.RunFinished, target: Status, progress: bytes | None
     ) -> Operation | None:
-        failure = _failure(report, target)
-        message = failure.message if failure is not None else "The run has finished"
-        crashed = failure is not None and failure.reason in CRASHES
+        why = _failure(report, target)
+        message = why.message if why is not None else "The run has finished"
+        crashed = why is not None and why.reason in CRASHES
         details = {"worker_id": worker_id}
-        if failure is not None:
-            details["reason"] = plain(failure.reason)
-            if failure.signal:
-                details["signal"] = str(failure.signal)
-            if failure.exit_code:
-                details["exit_code"] = str(failure.exit_code)
+        if why is not None:
+            details["reason"] = plain(why.reason)
+            if why.signal:
+                details["signal"] = str(why.signal)
+            if why.exit_code:
+                details["exit_code"] = str(why.exit_code)
         # The second holds when the operation was declared an orphan too early: the worker was there all along.
         for cause in (Cause.FINISH, Cause.FINISH_LATE):
             ended = await self._store.end(
@@ -117,7 +119,7 @@ class Facts:
                 target,
                 target.value,
                 message,
-                failure=failure,
+                failure=why,
                 result=result_of(report) if target is Status.COMPLETED else None,
                 progress=progress,
                 details=details,
@@ -150,13 +152,30 @@ class Facts:
         return False
 
 
+def _problem(report: worker_pb2.RunFinished) -> operation_pb2.Failure | None:
+    """Why the operation ends as FAILED although its run does not say so; None: it is as the run says."""
+    if report.outcome not in _ENDS:
+        return failure(
+            "OUTCOME_UNKNOWN",
+            f"The worker reports an end that this coordinator does not know (outcome {report.outcome}). Upgrade the "
+            "coordinator, if the worker is newer; what the run has saved stays, and can be resumed.",
+        )
+    if report.outcome == worker_pb2.RUN_OUTCOME_COMPLETED and result_of(report) is None:
+        return failure(
+            "RESULT_NOT_VERIFIED",
+            "The run says that it has completed, and brings no result that this coordinator can use. "
+            "Resume it from its checkpoint, or start it anew.",
+        )
+    return None
+
+
 def _failure(report: worker_pb2.RunFinished, target: Status) -> operation_pb2.Failure | None:
     if target is Status.COMPLETED:
         return None
-    failure = operation_pb2.Failure()
-    failure.CopyFrom(report.failure)
-    if not failure.reason:
-        failure.reason = "CANCELLED" if target is Status.CANCELLED else "RUN_DIED"
-    if not failure.message:
-        failure.message = "Cancelled" if target is Status.CANCELLED else "The run ended without saying why"
-    return failure
+    why = operation_pb2.Failure()
+    why.CopyFrom(report.failure)
+    if not why.reason:
+        why.reason = "CANCELLED" if target is Status.CANCELLED else "RUN_DIED"
+    if not why.message:
+        why.message = "Cancelled" if target is Status.CANCELLED else "The run ended without saying why"
+    return why

@@ -14,12 +14,12 @@ import socket
 import time
 from typing import Any
 
-import asyncpg
 import structlog
 
-from coordinator.database import CONNECT_TIMEOUT, LOST, Database
+from coordinator.database import CONNECT_TIMEOUT, Database
+from coordinator.database_errors import CAUGHT
 from coordinator.queries import query
-from holdfast.errors import NotPossible
+from holdfast.errors import NotPossible, Unavailable
 
 log = structlog.get_logger()
 
@@ -38,6 +38,8 @@ class Leadership:
         self._listen = listen
         self._connection: Any | None = None
         self._suspicion = asyncio.Event()
+        # Why the lock was not even asked for; empty: it was, and somebody else holds it.
+        self._problem = ""
         self.epoch = 0
 
     async def take(self, patience: float = PATIENCE) -> int:
@@ -45,6 +47,11 @@ class Leadership:
         deadline = time.monotonic() + patience
         while not await self._try_lock():
             if time.monotonic() > deadline:
+                if self._problem:
+                    raise Unavailable(
+                        f"The database did not give the leader's lock: {self._problem}. Mend it and start again.",
+                        reason="DATABASE_UNAVAILABLE",
+                    )
                 holder = await self._database.fetch_one("newest_coordinator")
                 raise NotPossible(_taken(holder), reason="COORDINATOR_ALREADY_RUNS")
             await asyncio.sleep(RETRY_INTERVAL)
@@ -91,7 +98,9 @@ class Leadership:
                 return
             # Somebody holds it but has no newer epoch yet: a coordinator that is just starting.
             deadline = deadline or time.monotonic() + PATIENCE
-            if time.monotonic() > deadline:
+            if self._problem:
+                deadline = None
+            elif time.monotonic() > deadline:
                 raise NotPossible(_taken(newest), reason="COORDINATOR_REPLACED")
             await asyncio.sleep(RETRY_INTERVAL)
 
@@ -99,10 +108,12 @@ class Leadership:
         database = self._database.patient() if patient else self._database
         if self._connection is None or self._connection.is_closed():
             self._connection = await database.dedicated()
+        self._problem = ""
         try:
             return bool(await self._connection.fetchval(query("try_lead"), LEADER_LOCK, timeout=CONNECT_TIMEOUT))
-        except (*LOST, asyncpg.PostgresError) as error:
-            log.warning("Leadership lock not reached", reason=str(error))
+        except CAUGHT as error:
+            self._problem = str(error) or type(error).__name__
+            log.warning("Leadership lock not reached", reason=self._problem)
             await self.release()
             return False
 
@@ -111,7 +122,7 @@ class Leadership:
             return False
         try:
             await self._connection.fetchval("SELECT 1", timeout=CONNECT_TIMEOUT)
-        except (*LOST, asyncpg.PostgresError) as error:
+        except CAUGHT as error:
             log.warning("Leadership session broken", reason=str(error))
             return False
         return True

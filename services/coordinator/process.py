@@ -47,6 +47,8 @@ log = structlog.get_logger()
 
 STOP_GRACE = 5.0  # seconds for calls that are being answered
 
+Work = dict[str, Callable[[], Coroutine[Any, Any, None]]]
+
 
 @dataclass(slots=True)
 class Rooms:
@@ -113,7 +115,9 @@ async def _serve(
 ) -> None:
     async with asyncio.TaskGroup() as group:
         tasks = Tasks(group)
-        rooms, background, reconciliation = _build(settings, database, artifacts, pairing, leadership, epoch, tasks)
+        rooms, essential, housekeeping, reconciliation = _build(
+            settings, database, artifacts, pairing, leadership, epoch, tasks
+        )
         await raise_attempts(rooms.store, rooms.sweep.checkpoints)
         waiting = await reconciliation.restart(settings.research_restart_policy)
         counts = await rooms.store.count_by_status()
@@ -127,7 +131,8 @@ async def _serve(
             store=settings.store,
             store_id=pairing.store_id,
         )
-        running = [tasks.start(name, work()) for name, work in background.items()]
+        running = [tasks.essential(name, work()) for name, work in essential.items()]
+        running += [tasks.housekeeping(name, work) for name, work in housekeeping.items()]
         try:
             if ready is not None:
                 ready.set_result(rooms)
@@ -163,8 +168,8 @@ def _build(
     leadership: Leadership,
     epoch: int,
     tasks: Tasks,
-) -> tuple[Rooms, dict[str, Callable[[], Coroutine[Any, Any, None]]], Reconciliation]:
-    """All rooms, the background work by name, and the rules for the start."""
+) -> tuple[Rooms, Work, Work, Reconciliation]:
+    """All rooms, the essential and the housekeeping work by name (see `tasks`), and the rules for the start."""
     store = Store(database, Changes())
     patient = store.patient()
     checkpoints = Checkpoints(store, artifacts)
@@ -249,13 +254,16 @@ def _build(
         ],
     )
     rooms = Rooms(server, store, registry, detector, watch, board, dispatcher, supervision, servicer, sweep, epoch)
-    background = {
+    essential = {
         "leadership": leadership.keep,
+        "database": database.health.watch,
         "progress": board.run,
         "dispatcher": dispatcher.run,
         "orphan detector": detector.run,
+    }
+    housekeeping = {
         "checkpoint deletion": checkpoints.patient().run,
         "checkpoint sweep": sweep.run,
         "automatic resume": AutomaticResume(store, resuming).run,
     }
-    return rooms, background, reconciliation
+    return rooms, essential, housekeeping, reconciliation

@@ -10,6 +10,8 @@ from collections import defaultdict
 
 import structlog
 
+from coordinator.border import Border
+from coordinator.database import ConnectionLost
 from coordinator.facts import Facts
 from coordinator.reconciliation import Reconciliation, Verdict
 from coordinator.registry import Registry
@@ -38,6 +40,7 @@ class Registration:
         heartbeat_interval: float,
     ) -> None:
         self._registry = registry
+        self._border = Border(registry.refusals)
         self._reconciliation = reconciliation
         self._facts = facts
         self._supervision = supervision
@@ -51,13 +54,12 @@ class Registration:
         """Raises Unavailable when the database is away, or another living process has the same id."""
         async with self._locks[request.worker_id]:
             await self._refuse_twin(request)
-            acknowledged = []
-            for report in request.finished_runs:
-                if not await self._facts.finished(request.worker_id, report):
-                    self._registry.refuse_stale()
-                acknowledged.append(report.run)
+            refused = self._border.registration(request)
+            ended = [report.run for report in request.finished_runs]
+            acknowledged = [*refused.finished, *await self._take_ends(request)]
             keep, stop = await self._judge(request)
-            claimed = {(run.operation_id, run.attempt) for run in (*keep, *acknowledged)}
+            stop += refused.current
+            claimed = {(run.operation_id, run.attempt) for run in (*keep, *ended)}
             await self._reconciliation.bury(request.worker_id, request.incarnation, claimed)
             worker = self._registry.register(request, keep)
             self._supervision.start(worker)
@@ -73,6 +75,22 @@ class Registration:
             return coordinator_service_pb2.RegisterWorkerResponse(
                 coordinator_epoch=self._epoch, stop_runs=stop, acknowledged_runs=acknowledged
             )
+
+    async def _take_ends(self, request: coordinator_service_pb2.RegisterWorkerRequest) -> list[worker_pb2.RunRef]:
+        """The ends that are known now; the others come again as facts of the stream."""
+        known = []
+        for report in request.finished_runs:
+            try:
+                if not await self._facts.finished(request.worker_id, report):
+                    self._registry.refuse_stale()
+            except ConnectionLost:
+                raise
+            except Exception:
+                # One end must not keep out its worker with all other ends and runs; on the stream it has three strikes.
+                log.exception("Run's end met a defect at registration", worker=request.worker_id)
+                continue
+            known.append(report.run)
+        return known
 
     async def _judge(
         self, request: coordinator_service_pb2.RegisterWorkerRequest

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from coordinator.records import timestamp
+from coordinator.refusals import Refusals
 from holdfast.v1 import coordinator_service_pb2, worker_pb2
 
 # What each kind of worker runs.
@@ -104,6 +105,7 @@ class Registry:
         self.on_free: list[Callable[[], None]] = []
         self.on_lost: list[Callable[[Worker], None]] = []
         self.stale_messages = 0
+        self.refusals = Refusals()
 
     def find(self, worker_id: str) -> Worker | None:
         """The worker, connected or not."""

@@ -12,13 +12,14 @@ from collections.abc import Callable
 
 import structlog
 
+from coordinator.border import Border, kind_of
 from coordinator.facts import Facts
 from coordinator.progress import ProgressBoard
 from coordinator.reconciliation import Reconciliation, Verdict
 from coordinator.registry import Registry, Worker
 from coordinator.tasks import Tasks
 from coordinator.worker_link import Stream, WorkerLink
-from holdfast.errors import HoldfastError
+from holdfast.errors import HoldfastError, InternalError, InvalidRequest
 from holdfast.v1 import worker_pb2
 
 log = structlog.get_logger()
@@ -29,7 +30,10 @@ MISSED_HEARTBEATS = 3
 SHORTEST_SILENCE = 5.0  # seconds
 # The worker registers again when its stream ends; dialling again as well heals what it has not noticed.
 REDIAL_FIRST, REDIAL_LAST = 0.2, 2.0  # seconds
+# After a defect of our own: it would as a rule be met again at once.
+REDIAL_AFTER_DEFECT = 2.0  # seconds
 ACKNOWLEDGE_AT_ONCE = 256  # facts persisted before they are acknowledged together
+MAX_ANSWER = 500  # characters of why a fact was refused
 
 _Fact = worker_pb2.WorkerMessage | worker_pb2.RunRef
 
@@ -50,6 +54,7 @@ class Supervision:
         give_up_after: float,
     ) -> None:
         self._registry = registry
+        self._border = Border(registry.refusals)
         self._reconciliation = reconciliation
         self._facts = facts
         self._board = board
@@ -101,6 +106,7 @@ class Supervision:
         try:
             # The flag as well as the cancellation: a task group that fails in that very moment swallows the latter.
             while self._wanted(session):
+                defect = False
                 try:
                     await self._one_stream(session)
                     reason = "the worker ended it"
@@ -108,6 +114,10 @@ class Supervision:
                     reason = error.message
                 except TimeoutError:
                     reason = f"no sign of life for {self._silence:.0f} seconds"
+                except Exception:
+                    # Of this worker's stream alone: what one worker says must not take the others down.
+                    log.exception("Supervise stream met a defect", worker=worker.id)
+                    reason, defect = "a defect of the coordinator", True
                 if worker.connected:
                     log.warning("Supervise stream lost", worker=worker.id, reason=reason)
                     delay, last_seen = REDIAL_FIRST, time.monotonic()
@@ -117,7 +127,7 @@ class Supervision:
                 if time.monotonic() - last_seen > self._give_up_after:
                     log.info("Worker given up", worker=worker.id, reason=reason)
                     return
-                await asyncio.sleep(delay)
+                await asyncio.sleep(REDIAL_AFTER_DEFECT if defect else delay)
                 delay = min(delay * 2, REDIAL_LAST)
         finally:
             if self._registry.is_current(worker):
@@ -169,7 +179,12 @@ class Supervision:
 
     def _receive(self, session: _Session, message: worker_pb2.WorkerMessage) -> bool:
         worker = session.worker
-        match message.WhichOneof("fact"):
+        try:
+            kind = self._border.message(worker.id, message)
+        except InvalidRequest as error:
+            self._refuse(session, message, error)
+            return True
+        match kind:
             case "hello":
                 hello = message.hello
                 if (hello.worker_id, hello.incarnation) != (worker.id, worker.incarnation):
@@ -185,11 +200,19 @@ class Supervision:
                     session.question(run)
             case "progress":
                 self._report(session, message.progress)
-            case None:
-                pass
             case _:
                 session.inbound.put_nowait(message)
         return True
+
+    def _refuse(self, session: _Session, message: worker_pb2.WorkerMessage, error: HoldfastError) -> None:
+        """Answers what cannot be used: it is never sent again, and what stands behind it gets through."""
+        self._registry.refusals.refuse(session.worker.id, kind_of(message), error)
+        if message.sequence:
+            refused = worker_pb2.RefusedFact(
+                sequence=message.sequence, reason=error.reason, message=error.message[:MAX_ANSWER]
+            )
+            acknowledgement = worker_pb2.Acknowledgement(sequences=[message.sequence], refused=[refused])
+            session.outbound.put_nowait(worker_pb2.CoordinatorMessage(acknowledgement=acknowledgement))
 
     def _report(self, session: _Session, report: worker_pb2.ProgressReport) -> None:
         run = report.run
@@ -212,14 +235,31 @@ class Supervision:
                 if isinstance(fact, worker_pb2.RunRef):
                     await self._judge(session, fact)
                 else:
-                    await self._persist(session, fact)
-                    done.append(fact.sequence)
+                    if await self._persisted(session, fact):
+                        done.append(fact.sequence)
                 if session.inbound.empty() or len(done) >= ACKNOWLEDGE_AT_ONCE:
                     break
                 fact = session.inbound.get_nowait()
             if done:
                 acknowledgement = worker_pb2.Acknowledgement(sequences=[number for number in done if number])
                 session.outbound.put_nowait(worker_pb2.CoordinatorMessage(acknowledgement=acknowledgement))
+
+    async def _persisted(self, session: _Session, message: worker_pb2.WorkerMessage) -> bool:
+        """Whether it may be acknowledged; False: it was refused, and so acknowledged already."""
+        worker = session.worker
+        try:
+            await self._persist(session, message)
+        except InvalidRequest as error:
+            self._refuse(session, message, error)
+        except Exception as error:
+            if not self._registry.refusals.strike(worker.id, worker.incarnation, message.sequence):
+                raise
+            log.exception("Fact given up: it meets a defect again and again", worker=worker.id, fact=kind_of(message))
+            words = f"The coordinator met a defect with it ({type(error).__name__}); its log has the details."
+            self._refuse(session, message, InternalError(words))
+        else:
+            return True
+        return False
 
     async def _persist(self, session: _Session, message: worker_pb2.WorkerMessage) -> None:
         worker = session.worker

@@ -86,6 +86,8 @@ class Stream:
         """Until the stream ends. Raises Unavailable (or what the worker answered) when it breaks."""
         try:
             async for response in self._call:
+                if response is None:  # gRPC's word for bytes that are no message, such as text that is not UTF-8
+                    raise Unavailable("The worker sent bytes that are no message.", reason="NOT_A_MESSAGE")
                 yield response.message
         except grpc.aio.AioRpcError as error:
             raise error_from_rpc(error) from error

@@ -13,7 +13,8 @@ import pytest
 from holdfast.errors import Unavailable
 from holdfast.service import error_from_rpc
 from holdfast.v1 import worker_pb2
-from tests.integration.worker_support import Bench, Proxy, alive, bench_in, until
+from tests.integration.worker_support import Bench, Proxy, Start, alive, assignment, bench_in, until
+from tests.support.future import arrived, future
 
 
 @pytest.fixture
@@ -96,6 +97,43 @@ async def test_stop_run_ends_at_once_and_without_success(bench: Bench) -> None:
     assert finished.outcome == worker_pb2.RUN_OUTCOME_CANCELLED
     assert finished.failure.message == "Stopped without saving: it was resumed"
     assert not finished.HasField("checkpoint")
+
+
+async def test_a_newer_coordinator_is_understood_as_far_as_it_goes(bench: Bench) -> None:
+    await bench.up()
+    await bench.run("op-1", do="epochs")
+    await bench.coordinator.pid_of("op-1")
+    stream = bench.coordinator.stream
+    await stream.send_raw(arrived(future("CoordinatorMessage", coordinator_epoch=1, future="an order of later")))
+    acknowledgement = {"sequences": [4711], "future": "word"}
+    await stream.send_raw(arrived(future("CoordinatorMessage", coordinator_epoch=1, acknowledgement=acknowledgement)))
+    unknown = assignment("op-2")
+    unknown.ClearField("spec")  # a kind of run that is not known here
+    answer = await refused(bench.stub.StartTraining(Start(assignment=unknown)))
+    assert answer == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
+    # The stream is the same, and so is the run.
+    seen = len(stream.facts("heartbeat"))
+    await until(lambda: len(stream.facts("heartbeat")) > seen, "a heartbeat on the same stream")
+    assert len(bench.coordinator.streams) == 1
+    assert [run.run.operation_id for run in (await bench.state()).runs] == ["op-1"]
+    run = {"operation_id": "op-1", "attempt": 1, "future": "word"}
+    stop = {"run": run, "reason": "it was resumed", "future": "word"}
+    await stream.send_raw(arrived(future("CoordinatorMessage", coordinator_epoch=1, stop_run=stop)))
+    assert (await bench.coordinator.end_of("op-1")).failure.reason == "STOPPED"
+
+
+async def test_a_refused_fact_is_said_in_the_log_and_not_sent_again(bench: Bench) -> None:
+    bench.coordinator.acknowledges = False
+    await bench.up()
+    await bench.run("op-1", do="finish")
+    await bench.coordinator.end_of("op-1")
+    numbers = [message.sequence for message in bench.coordinator.stream.received if message.sequence]
+    why = worker_pb2.RefusedFact(sequence=numbers[-1], reason="INVALID_REQUEST", message="no such thing")
+    acknowledgement = worker_pb2.Acknowledgement(sequences=numbers, refused=[why])
+    await bench.coordinator.stream.send(acknowledgement=acknowledgement)
+    await until(lambda: not list((bench.home / "workers" / "w1" / "outbox").iterdir()), "an empty outbox")
+    assert bench.worker is not None
+    assert "Fact refused" in bench.worker.text()
 
 
 async def test_hello_comes_first_on_every_stream(bench: Bench) -> None:

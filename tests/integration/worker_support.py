@@ -73,6 +73,11 @@ class Stream:
         async with self._writing:
             await self._call.write(trainer_service_pb2.TrainerServiceSuperviseRequest(message=outgoing))
 
+    async def send_raw(self, message: worker_pb2.CoordinatorMessage) -> None:
+        """Writes a message as it stands."""
+        async with self._writing:
+            await self._call.write(trainer_service_pb2.TrainerServiceSuperviseRequest(message=message))
+
     async def acknowledge(self, *sequences: int) -> None:
         """Acknowledges durable facts."""
         await self.send(acknowledgement=worker_pb2.Acknowledgement(sequences=sequences))
@@ -196,7 +201,7 @@ class Worker:
             "HOLDFAST_SLOTS": "2",
             "HOLDFAST_GRACE_SECONDS": "10",
             "HEARTBEAT_INTERVAL_SECONDS": "0.1",
-            "PYTHONPATH": str(HERE),
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")])),
             **settings,
         }
         self.process: asyncio.subprocess.Process | None = None

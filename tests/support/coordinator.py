@@ -131,9 +131,19 @@ class Caller:
         )
 
     def write_checkpoint(
-        self, operation_id: str, attempt: int, unit: int, *, data_digest: str = "", content: bytes = b"weights"
+        self,
+        operation_id: str,
+        attempt: int,
+        unit: int,
+        *,
+        data_digest: str = "",
+        content: bytes = b"weights",
+        kind_word: str = "",
     ) -> checkpoint_pb2.Checkpoint:
-        """A real checkpoint in the store, as a worker's run writes it; nobody is told."""
+        """A real checkpoint in the store, as a worker's run writes it; nobody is told.
+
+        `kind_word`: of a type that today's program does not know.
+        """
         store = open_store(str(self.home / "store"))
         kind = checkpoint_pb2.CHECKPOINT_TYPE_PERIODIC
         checkpoint = checkpoint_pb2.Checkpoint(
@@ -146,8 +156,12 @@ class Caller:
             data_digest=data_digest,
         )
         checkpoint.create_time.GetCurrentTime()
+        fields = manifest_fields(checkpoint, {})
+        if kind_word:
+            checkpoint.checkpoint_id += f"-{kind_word}"
+            fields["type"] = kind_word
         artifacts = {"state.json": b"{}", "model.bin": content}
-        written = write_artifacts(store, checkpoint.checkpoint_id, artifacts, manifest_fields(checkpoint, {}))
+        written = write_artifacts(store, checkpoint.checkpoint_id, artifacts, fields)
         checkpoint.uri = written.path
         checkpoint.manifest_digest = written.manifest_digest
         checkpoint.size_bytes = written.size_bytes

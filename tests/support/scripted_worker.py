@@ -11,6 +11,8 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+import grpc
+
 from holdfast.errors import HoldfastError
 from holdfast.service import Server, Service, create_channel, create_server
 from holdfast.v1 import (
@@ -41,6 +43,35 @@ async def until(condition: Callable[[], Any], what: str, deadline: float = DEADL
         await asyncio.sleep(0.005)
 
 
+class _Raw:
+    """Bytes in the place of a message."""
+
+    def __init__(self, body: bytes) -> None:
+        self.body = body
+
+
+class _TakesBytes:
+    """A gRPC server, as the generated code sees it, that also sends `_Raw` as it is."""
+
+    def __init__(self, server: Any) -> None:
+        self._server = server
+
+    def add_generic_rpc_handlers(self, _: Any) -> None:
+        """The registered ones below are the same."""
+
+    def add_registered_method_handlers(self, service: str, handlers: dict[str, Any]) -> None:
+        serialize = handlers["Supervise"].response_serializer
+        handlers["Supervise"] = handlers["Supervise"]._replace(
+            response_serializer=lambda said: said.body if isinstance(said, _Raw) else serialize(said)
+        )
+        self._server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(service, handlers)])
+        self._server.add_registered_method_handlers(service, handlers)
+
+
+# None ends the stream.
+_Outgoing = worker_pb2.WorkerMessage | bytes | None
+
+
 class ScriptedWorker:
     """`assignments`, `cancels`, `orders`, `acknowledged`: what it was told. `fact`, `heartbeat`: what it says."""
 
@@ -67,17 +98,19 @@ class ScriptedWorker:
         self.cancels: list[worker_pb2.RunRef] = []
         self.orders: list[worker_pb2.CoordinatorMessage] = []
         self.acknowledged: set[int] = set()
+        self.refused: list[worker_pb2.RefusedFact] = []
         self.epochs: list[int] = []
         self.runs: dict[str, int] = {}
         # Raised at the next assignment (each once), or at every cancel.
         self.refusals: list[HoldfastError | None] = []
         self.cancel_refusal: HoldfastError | None = None
         self.before_answer: Callable[[], Awaitable[None]] | None = None
-        self.streams = 0
+        self.streams = 0  # open now
+        self.opened = 0  # ever
         self._coordinator = coordinator
         self._interval = heartbeat_interval
         self._server: Server | None = None
-        self._outgoing: asyncio.Queue[worker_pb2.WorkerMessage | None] = asyncio.Queue()
+        self._outgoing: asyncio.Queue[_Outgoing] = asyncio.Queue()
         self._durable: dict[int, worker_pb2.WorkerMessage] = {}
         self._sequence = 0
 
@@ -108,7 +141,11 @@ class ScriptedWorker:
             else backtester_service_pb2_grpc.add_BacktesterServiceServicer_to_server
         )
         name = "TrainerService" if trainer else "BacktesterService"
-        self._server = create_server("127.0.0.1:0", [Service(add, _Servicer(self), f"holdfast.v1.{name}")])
+
+        def add_with_bytes(servicer: Any, server: Any) -> None:
+            add(servicer, _TakesBytes(server))  # type: ignore[arg-type]  # it offers what the generated code calls
+
+        self._server = create_server("127.0.0.1:0", [Service(add_with_bytes, _Servicer(self), f"holdfast.v1.{name}")])
         await self._server.start()
 
     def point_to(self, coordinator: str) -> None:
@@ -179,6 +216,16 @@ class ScriptedWorker:
         self._outgoing.put_nowait(message)
         return self._sequence
 
+    def say_raw(self, message: worker_pb2.WorkerMessage | bytes) -> None:
+        """Whatever it is, bytes that are no message as well."""
+        self._outgoing.put_nowait(message)
+
+    def fact_raw(self, message: worker_pb2.WorkerMessage) -> int:
+        """A durable fact as it stands, with its own number."""
+        self._durable[message.sequence] = message
+        self._outgoing.put_nowait(message)
+        return message.sequence
+
     def send_again(self, number: int) -> None:
         """As after an acknowledgement that got lost."""
         self._outgoing.put_nowait(self._durable[number])
@@ -186,6 +233,10 @@ class ScriptedWorker:
     async def settled(self, number: int) -> None:
         """Until the coordinator has acknowledged the fact."""
         await until(lambda: number in self.acknowledged, f"the acknowledgement of fact {number}")
+
+    async def lost(self) -> None:
+        """Until no stream is open."""
+        await until(lambda: not self.connected, f"the end of the stream to {self.id}")
 
     def cut(self) -> None:
         """Ends the stream from this side."""
@@ -212,7 +263,8 @@ class ScriptedWorker:
 
     async def stream(self, incoming: Any, wrapper: Any) -> AsyncIterator[Any]:
         self.streams += 1
-        outgoing: asyncio.Queue[worker_pb2.WorkerMessage | None] = asyncio.Queue()
+        self.opened += 1
+        outgoing: asyncio.Queue[_Outgoing] = asyncio.Queue()
         self._outgoing = outgoing
         current = [worker_pb2.RunState(run=ref(*run)) for run in self.runs.items()]
         hello = worker_pb2.WorkerHello(worker_id=self.id, incarnation=self.incarnation, current_runs=current)
@@ -227,7 +279,7 @@ class ScriptedWorker:
                 said = await outgoing.get()
                 if said is None:
                     return
-                yield wrapper(message=said)
+                yield _Raw(said) if isinstance(said, bytes) else wrapper(message=said)
         finally:
             self.streams -= 1
             for task in (listener, beat):
@@ -240,10 +292,11 @@ class ScriptedWorker:
             self.epochs.append(message.coordinator_epoch)
             if message.WhichOneof("message") == "acknowledgement":
                 self.acknowledged.update(message.acknowledgement.sequences)
+                self.refused += message.acknowledgement.refused
             else:
                 self.orders.append(message)
 
-    async def _beat(self, outgoing: asyncio.Queue[worker_pb2.WorkerMessage | None]) -> None:
+    async def _beat(self, outgoing: asyncio.Queue[_Outgoing]) -> None:
         while True:
             if self.beats:
                 runs = [ref(*run) for run in self.runs.items()]

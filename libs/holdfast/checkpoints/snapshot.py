@@ -54,6 +54,19 @@ def is_checkpoint_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
 
 
+def is_id_of(identifier: str, checkpoint: checkpoint_pb2.Checkpoint) -> bool:
+    """Whether the id is made of the checkpoint's own fields. A type that only a newer version knows has any word."""
+    found = _ID.fullmatch(identifier)
+    if found is None:
+        return False
+    if checkpoint.type != checkpoint_pb2.CHECKPOINT_TYPE_UNSPECIFIED:
+        return identifier == checkpoint_id(
+            checkpoint.operation_id, checkpoint.attempt, checkpoint.unit, checkpoint.step, checkpoint.type
+        )
+    named = (found["operation"], found["attempt"], found["unit"], found["step"] or "0")
+    return named == (checkpoint.operation_id, str(checkpoint.attempt), str(checkpoint.unit), str(checkpoint.step))
+
+
 def path_of(ref: checkpoint_pb2.CheckpointRef) -> str:
     """The directory, relative to the store, that a reference means: the checkpoint's id, which `uri` only repeats.
 

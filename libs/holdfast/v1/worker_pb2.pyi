@@ -202,10 +202,22 @@ class CoordinatorMessage(_message.Message):
     def __init__(self, coordinator_epoch: _Optional[int] = ..., acknowledgement: _Optional[_Union[Acknowledgement, _Mapping]] = ..., stop_run: _Optional[_Union[StopRun, _Mapping]] = ..., drain: _Optional[_Union[Drain, _Mapping]] = ...) -> None: ...
 
 class Acknowledgement(_message.Message):
-    __slots__ = ("sequences",)
+    __slots__ = ("sequences", "refused")
     SEQUENCES_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
     sequences: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, sequences: _Optional[_Iterable[int]] = ...) -> None: ...
+    refused: _containers.RepeatedCompositeFieldContainer[RefusedFact]
+    def __init__(self, sequences: _Optional[_Iterable[int]] = ..., refused: _Optional[_Iterable[_Union[RefusedFact, _Mapping]]] = ...) -> None: ...
+
+class RefusedFact(_message.Message):
+    __slots__ = ("sequence", "reason", "message")
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    sequence: int
+    reason: str
+    message: str
+    def __init__(self, sequence: _Optional[int] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
 
 class StopRun(_message.Message):
     __slots__ = ("run", "reason")

@@ -160,6 +160,8 @@ class Supervision:
     def _obey(self, message: worker_pb2.CoordinatorMessage) -> None:
         match message.WhichOneof("message"):
             case "acknowledgement":
+                for refused in message.acknowledgement.refused:
+                    log.warning("Fact refused", sequence=refused.sequence, reason=refused.reason, error=refused.message)
                 self._facts.acknowledge(message.acknowledgement.sequences)
             case "stop_run":
                 self._slots.fence(message.stop_run.run, message.stop_run.reason)
@@ -168,7 +170,7 @@ class Supervision:
                 self._slots.drain(stop_runs=message.drain.stop_runs)
                 self.beat()
             case _:
-                return  # an empty message says only the epoch
+                return  # an empty message says only the epoch, and a newer coordinator's may say what is not known here
 
     def _hello(self) -> worker_pb2.WorkerMessage:
         return worker_pb2.WorkerMessage(

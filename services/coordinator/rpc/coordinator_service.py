@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from coordinator import lifecycle
+from coordinator.border import MAX_NAMES, MAX_WORD
 from coordinator.cancel import Canceller
 from coordinator.database import ConnectionLost
 from coordinator.lifecycle import Status
@@ -165,10 +166,12 @@ class CoordinatorServicer(coordinator_service_pb2_grpc.CoordinatorServiceService
             fields.at_least("slots", request.slots, 1, 1024)
             for index, capability in enumerate(request.capabilities):
                 fields.identifier(f"capabilities[{index}]", capability)
-            for index, state in enumerate(request.current_runs):
-                fields.identifier(f"current_runs[{index}].run.operation_id", state.run.operation_id)
-            for index, report in enumerate(request.finished_runs):
-                fields.identifier(f"finished_runs[{index}].run.operation_id", report.run.operation_id)
+            fields.text("version", request.version, MAX_WORD)
+            fields.at_least("len(fingerprint)", len(request.fingerprint), 0, MAX_NAMES)
+            for name, value in request.fingerprint.items():
+                fields.text("fingerprint", name, MAX_WORD)
+                fields.text(f"fingerprint[{name[:MAX_WORD]!r}]", value)
+            # Its runs are looked at one by one (border): one that is nonsense must not keep the others out.
         return await self._registration.register(request)
 
     async def ListWorkers(self, request: pb.ListWorkersRequest, context: Any) -> pb.ListWorkersResponse:  # noqa: N802
@@ -206,6 +209,7 @@ class CoordinatorServicer(coordinator_service_pb2_grpc.CoordinatorServiceService
             operations_by_status=counts,
             orphan_detector=self._detector.status(),
             stale_messages_refused=self._registry.stale_messages,
+            refused_messages=self._registry.refusals.counts,
             store_url=self._store_url,
         )
 
