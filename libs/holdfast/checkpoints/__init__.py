@@ -5,8 +5,10 @@ local, s3   its two kinds: a directory (or NFS), an S3 bucket
 artifacts   a directory of files under one manifest with SHA-256 digests; verified whole when read
 exact       JSON that keeps every float, NaN and infinity included
 snapshot    one moment of a run; the manifest of a checkpoint
-pace        when a periodic save is worth it
+pace        when a periodic save is due
 writer      saves snapshots beside the run
+final       what a run writes when it ends; waits for room in a full store
+space       what a full store is
 saver       the process that hashes and writes them, so that the run's own does neither
 catalogue   load, verify, discover and delete checkpoints
 tensors     torch tensors as safetensors (the one module that imports torch)
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
         load_checkpoint,
         verify_checkpoint,
     )
+    from holdfast.checkpoints.final import (
+        FinalWrites,
+    )
     from holdfast.checkpoints.pace import (
         Pace,
     )
@@ -53,6 +58,7 @@ _HOMES = {
     "Artifacts": "artifacts",
     "Buffer": "store",
     "CheckpointWriter": "writer",
+    "FinalWrites": "final",
     "Pace": "pace",
     "LoadedCheckpoint": "catalogue",
     "Snapshot": "snapshot",
@@ -72,6 +78,7 @@ __all__ = [
     "Artifacts",
     "Buffer",
     "CheckpointWriter",
+    "FinalWrites",
     "LoadedCheckpoint",
     "Pace",
     "Snapshot",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from holdfast.checkpoints.store import MANIFEST, Parts, StoredFile, safe_name, safe_path
+from holdfast.checkpoints.space import check_room, full_directory
+from holdfast.checkpoints.store import MANIFEST, Parts, StoredFile, safe_name, safe_path, size_of
 from holdfast.errors import InvalidRequest
 
 # A half-written manifest; the name can never be one that a reader looks for.
@@ -37,16 +39,27 @@ class LocalStore:
 
     def write_new(self, prefix: str, files: Mapping[str, Parts], manifest: Callable[[], bytes]) -> None:
         directory = self._root / safe_path(prefix)
-        _make_directories(directory)
         if (directory / MANIFEST).exists():
             raise FileExistsError(f"{directory} already holds a manifest: nothing is ever written over")
-        for name, parts in files.items():
-            _write(directory / safe_name(name), parts)
-        _sync_directory(directory)
-        _write(directory / _UNFINISHED, [manifest()])
-        # The rename is the moment at which the directory counts: all it names is durable by now.
-        (directory / _UNFINISHED).rename(directory / MANIFEST)
-        _sync_directory(directory)
+        needed = sum(size_of(parts) for parts in files.values())
+        made: list[Path] = []
+        try:
+            check_room(directory, needed)
+            _make_directories(directory, made)
+            for name, parts in files.items():
+                _write(directory / safe_name(name), parts, made)
+            _sync_directory(directory)
+            _write(directory / _UNFINISHED, [manifest()], made)
+            # The rename is the moment at which the directory counts: all it names is durable by now.
+            (directory / _UNFINISHED).rename(directory / MANIFEST)
+            made.append(directory / MANIFEST)
+            _sync_directory(directory)
+        except BaseException as error:
+            _take_back(made, error)
+            full = full_directory(error, directory, needed)
+            if full is not None:
+                raise full from error
+            raise
 
     def read(self, path: str, *, max_bytes: int) -> bytes:
         target = self._root / safe_path(path)
@@ -103,9 +116,12 @@ class LocalStore:
         return freed
 
 
-def _write(path: Path, parts: Parts) -> None:
+def _write(path: Path, parts: Parts, made: list[Path]) -> None:
+    new = not path.exists()  # what a crash left there is written over, but it is not this call's to remove
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     try:
+        if new:
+            made.append(path)
         for part in parts:
             view = memoryview(part).cast("B")
             while view:
@@ -113,6 +129,17 @@ def _write(path: Path, parts: Parts) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _take_back(made: list[Path], error: BaseException) -> None:
+    """Removes what a failed write made, the newest first. What cannot be removed becomes a note on the first error."""
+    for path in reversed(made):
+        try:
+            path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
+        except OSError as problem:
+            # Somebody else may have put something into a new directory meanwhile: then it stays.
+            if problem.errno != errno.ENOTEMPTY:
+                error.add_note(f"{path} was left behind: {problem}")
 
 
 def _read_all(descriptor: int, size: int) -> bytes:
@@ -126,14 +153,18 @@ def _read_all(descriptor: int, size: int) -> bytes:
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def _make_directories(directory: Path) -> None:
+def _make_directories(directory: Path, made: list[Path]) -> None:
     """Creates the directory and makes every new entry durable in its parent."""
-    missing = []
     while not directory.is_dir():
-        missing.append(directory)
-        directory = directory.parent
-    for path in reversed(missing):
-        path.mkdir(exist_ok=True)
+        # From the top: another run's failed write may take an empty parent away at any moment.
+        path = next(path for path in (*reversed(directory.parents), directory) if not path.is_dir())
+        try:
+            path.mkdir()
+        except (FileExistsError, FileNotFoundError):
+            if os.path.lexists(path) and not path.is_dir():
+                raise
+            continue
+        made.append(path)
         _sync_directory(path.parent)
 
 
