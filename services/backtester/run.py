@@ -99,13 +99,18 @@ def _look(run: Run) -> None:
 
 
 def _begin(run: Run, store: Store, prepared: Prepared, *, allow_data_change: bool) -> tuple[KernelState, Notes]:
-    panel, reference = prepared.panel, run.assignment.checkpoint
+    panel, reference, changed = prepared.panel, run.assignment.checkpoint, prepared.trained_on
     if reference is None:
-        return KernelState.fresh(panel.time, len(panel.symbols), prepared.initial_cash), Notes()
-    loaded = load_checkpoint(store, reference, operation_id=run.assignment.operation_id)
-    return restore(
-        run, loaded, prepared.identity, panel.time, prepared.data_digest, allow_data_change=allow_data_change
-    )
+        state, notes = KernelState.fresh(panel.time, len(panel.symbols), prepared.initial_cash), Notes()
+    else:
+        loaded = load_checkpoint(store, reference, operation_id=run.assignment.operation_id)
+        state, notes = restore(
+            run, loaded, prepared.identity, panel.time, prepared.data_digest, allow_data_change=allow_data_change
+        )
+    # Said once: a resume finds it in the checkpoint's notes.
+    if changed is not None and str(changed) not in notes.lines:
+        notes.add(run, "MARKET_DATA_CHANGED", str(changed), {"before": changed.before, "after": changed.now})
+    return state, notes
 
 
 def _trade(session: _Session, every: int) -> None:

@@ -84,8 +84,9 @@ class FinalWrites:
         try:
             self._when_possible(f"the last state, at {where}", lambda: self._writer.save(snapshot, kind, wait=True))
         except Exception as error:  # the caller goes on raising what ends the run
-            log.error("Last state not saved", at=where, exc_info=error)
             reason = str(error) or type(error).__name__
+            expected = isinstance(error, HoldfastError | RunStopped)  # its words are enough
+            log.error("Last state not saved", at=where, error=reason, exc_info=None if expected else error)
             self._run.notice(
                 "CHECKPOINT_FAILED",
                 f"The last state, at {where}, could not be saved: {reason}. "

@@ -177,7 +177,8 @@ class CheckpointWriter:
             return
         self._told = type(error).__name__
         where = f"{job.snapshot.unit_name} {job.snapshot.unit}"
-        log.error("Checkpoint not saved", at=where, store=self._store.url, exc_info=error)
+        expected = isinstance(error, HoldfastError)  # its words are enough
+        log.error("Checkpoint not saved", at=where, error=str(error), exc_info=None if expected else error)
         self._run.notice(
             "CHECKPOINT_FAILED",
             f"The checkpoint at {where} could not be saved to {self._store.url}: {error}. "
