@@ -6,6 +6,7 @@
     ├── NotPossible             FAILED_PRECONDITION   the thing exists but its state forbids it
     ├── LostRace                ABORTED               somebody else was first, or the attempt is stale
     ├── AtCapacity              RESOURCE_EXHAUSTED    a limit is reached
+    │   └── StoreFull                                 the artifact store has no room; `.path`, `.needed`, `.free`
     ├── Corrupted               DATA_LOSS             stored bytes are not what was stored
     ├── Unavailable             UNAVAILABLE           the coordinator, a worker or the database is away
     ├── Unimplemented           UNIMPLEMENTED         not built yet
@@ -32,6 +33,7 @@ __all__ = [
     "NotFound",
     "NotPossible",
     "OperationFailed",
+    "StoreFull",
     "Unavailable",
     "Unimplemented",
     "Violation",
@@ -113,6 +115,31 @@ class AtCapacity(HoldfastError):
     default_reason = "AT_CAPACITY"
 
 
+class StoreFull(AtCapacity):
+    """The artifact store has no room for what is to be written.
+
+    `path`: where it was to be written. `needed`: its bytes. `free`: the bytes free there, None when the store does not
+    say. `problem`: what is used up, when it is not plain space (a quota, the file system's table of files).
+    """
+
+    default_reason = "STORE_FULL"
+
+    def __init__(self, path: str, needed: int, free: int | None = None, *, problem: str = "") -> None:
+        self.path, self.needed, self.free, self.problem = path, needed, free, problem
+        why = f" ({problem})" if problem else ""
+        room = "" if free is None else f", {_bytes(free)} are free"
+        super().__init__(
+            f"The artifact store is full{why}: {_bytes(needed)} are needed in {path}{room}. "
+            "Free some space there; a run that has ended can then be resumed.",
+            metadata={
+                "path": path,
+                "needed_bytes": str(needed),
+                **({} if free is None else {"free_bytes": str(free)}),
+                **({"problem": problem} if problem else {}),
+            },
+        )
+
+
 class Corrupted(HoldfastError):
     """Stored bytes are not what was stored."""
 
@@ -179,3 +206,7 @@ def error_for(
     if issubclass(kind, InvalidRequest):
         return kind(message, violations=violations, reason=reason, metadata=metadata)
     return kind(message, reason=reason, metadata=metadata)
+
+
+def _bytes(count: int) -> str:
+    return f"{count} bytes" if count < 100_000 else f"{count / 1e6:.1f} MB"

@@ -39,8 +39,12 @@ class Settings(BaseSettings):
         24.0, alias="CHECKPOINT_CLEANUP_INTERVAL_HOURS", gt=0, allow_inf_nan=False
     )
     # A fast backtest passes its checkpoint interval in milliseconds; periodic saves are at least this far apart, and
-    # farther the larger the state (backtester/run.py). 0 saves at every interval.
-    checkpoint_spacing_seconds: float = Field(0.25, alias="CHECKPOINT_SPACING_SECONDS", ge=0)
+    # farther where a save takes long (checkpoints/pace.py). 0 saves at every interval.
+    checkpoint_spacing_seconds: float = Field(0.25, alias="CHECKPOINT_SPACING_SECONDS", ge=0, allow_inf_nan=False)
+    # The story tells of one periodic checkpoint in so many seconds; each is in the catalogue all the same. 0: of each.
+    checkpoint_event_seconds: float = Field(30.0, alias="CHECKPOINT_EVENT_SECONDS", ge=0, allow_inf_nan=False)
+    # How long a run that ends waits for room in a full store before it is FAILED. 0: not at all.
+    store_full_wait_seconds: float = Field(600.0, alias="STORE_FULL_WAIT_SECONDS", ge=0, allow_inf_nan=False)
     research_restart_policy: Literal["resume", "fail"] = Field("resume", alias="RESEARCH_RESTART_POLICY")
     research_poll_interval_seconds: float = Field(
         2.0, alias="RESEARCH_POLL_INTERVAL_SECONDS", gt=0, allow_inf_nan=False

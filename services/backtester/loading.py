@@ -15,7 +15,7 @@ from backtester.resume import Identity
 from backtester.state import make_rules
 from holdfast.bundle import Bundle, load_bundle
 from holdfast.checkpoints import Store
-from holdfast.errors import InvalidRequest, NotPossible, Unavailable, Violation
+from holdfast.errors import InvalidRequest, NotFound, NotPossible, Unavailable, Violation
 from holdfast.market import Bars, MarketStore
 from holdfast.strategy import Strategy, parse_strategy
 from holdfast.strategy.inputs import build_inputs
@@ -39,6 +39,25 @@ class Prepared:
     rules: Array
     initial_cash: float
     data_digest: str
+    # How the stored series differ from those that the model was trained on; None: they do not, as far as is known.
+    trained_on: DataChange | None
+
+
+@dataclass(frozen=True, slots=True)
+class DataChange:
+    """Two digests of the series that a model was trained on. `now` is empty when they are no longer stored."""
+
+    series: str
+    before: str
+    now: str
+
+    def __str__(self) -> str:
+        if not self.now:
+            return f"The series that the model was trained on ({self.series}) are no longer stored."
+        return (
+            f"The stored series differ from those that the model was trained on ({self.series}; digest "
+            f"{self.before[:12]} then, {self.now[:12]} now): bars were edited, or only newer ones were added."
+        )
 
 
 def prepare(spec: operation_pb2.BacktestSpec, store: Store, market: MarketStore, look: Callable[[], None]) -> Prepared:
@@ -69,7 +88,7 @@ def prepare(spec: operation_pb2.BacktestSpec, store: Store, market: MarketStore,
         separation=decisions.min_signal_separation,
     )
     identity = Identity(bundle.content_digest, strategy.digest(), symbols, start, end, initial_cash)
-    return Prepared(identity, panel, inference, rules, initial_cash, data_digest)
+    return Prepared(identity, panel, inference, rules, initial_cash, data_digest, _trained_on(market, bundle))
 
 
 def _strategy(spec: operation_pb2.BacktestSpec, bundle: Bundle) -> Strategy:
@@ -85,6 +104,17 @@ def _strategy(spec: operation_pb2.BacktestSpec, bundle: Bundle) -> Strategy:
             metadata={"model_digest": bundle.model_digest, "strategy_digest": strategy.model_digest()},
         )
     return strategy
+
+
+def _trained_on(market: MarketStore, bundle: Bundle) -> DataChange | None:
+    data = bundle.strategy.data
+    try:
+        now = market.digest(data.symbols, data.timeframes)
+    except NotFound:
+        now = ""  # the backtest may be of other symbols, and has its own
+    if not bundle.data_digest or now == bundle.data_digest:
+        return None
+    return DataChange(f"{', '.join(data.symbols)} {', '.join(data.timeframes)}", bundle.data_digest, now)
 
 
 def _initial_cash(spec: operation_pb2.BacktestSpec, strategy: Strategy) -> float:

@@ -18,23 +18,28 @@ from backtester.loading import Prepared, prepare
 from backtester.result import buy_and_hold, measure, result_files
 from backtester.resume import UNIT, Notes, restore, take
 from backtester.state import KernelState
-from holdfast.checkpoints import CheckpointWriter, Pace, Store, load_checkpoint, open_store, write_artifacts
+from holdfast.checkpoints import (
+    CheckpointWriter,
+    FinalWrites,
+    Pace,
+    Snapshot,
+    Store,
+    load_checkpoint,
+    open_store,
+    write_artifacts,
+)
 from holdfast.determinism import make_deterministic
 from holdfast.errors import InternalError
 from holdfast.market import MarketStore
 from holdfast.settings import load_settings
 from holdfast.v1 import checkpoint_pb2, operation_pb2
-from holdfast.worker.run import Run, RunStopped, StopKind
+from holdfast.worker.run import Run, RunStopped
 
 __all__ = ["execute"]
 
 log = structlog.get_logger()
 
 PROGRESS_INTERVAL: Final = 0.05  # seconds
-_STOPS: Final = {
-    StopKind.CANCEL: checkpoint_pb2.CHECKPOINT_TYPE_CANCELLATION,
-    StopKind.SHUTDOWN: checkpoint_pb2.CHECKPOINT_TYPE_SHUTDOWN,
-}
 
 
 def execute(run: Run) -> operation_pb2.BacktestResult:
@@ -52,18 +57,22 @@ def execute(run: Run) -> operation_pb2.BacktestResult:
     store = open_store(assignment.store_url)
     prepared = prepare(spec, store, MarketStore(Path(assignment.market_dir)), lambda: _look(run))
     state, notes = _begin(run, store, prepared, allow_data_change=spec.allow_data_change)
-    with CheckpointWriter(store, run) as writer:
-        session = _Session(run, store, writer, prepared, state, notes)
+    settings = load_settings()
+    pace = Pace(settings.checkpoint_spacing_seconds)
+    with CheckpointWriter(store, run, pace=pace) as writer:
+        final = FinalWrites.of(run, writer, settings)
+        session = _Session(run, store, writer, pace, final, prepared, state, notes)
         try:
             _trade(session, spec.checkpoint_policy.every_units)
             return _finish(session)
         except RunStopped:
-            if state.bar and run.stop_requested is not None:
-                session.save(_STOPS[run.stop_requested], wait=True)
+            if state.bar:
+                final.stopped(session.snapshot())
             raise
         except Exception:
             # `advance` leaves the state as it was before the chunk that failed, so what is saved here is good.
-            session.save_after_failure()
+            if state.bar:
+                final.failed(session.snapshot())
             raise
 
 
@@ -74,21 +83,14 @@ class _Session:
     run: Run
     store: Store
     writer: CheckpointWriter
+    pace: Pace
+    final: FinalWrites
     prepared: Prepared
     state: KernelState
     notes: Notes
 
-    def save(self, kind: checkpoint_pb2.CheckpointType, *, wait: bool = False) -> None:
-        snapshot = take(self.state, self.prepared.identity, self.notes, self.prepared.data_digest)
-        self.writer.save(snapshot, kind, wait=wait)
-
-    def save_after_failure(self) -> None:
-        if not self.state.bar:
-            return
-        try:
-            self.save(checkpoint_pb2.CHECKPOINT_TYPE_FAILURE, wait=True)
-        except Exception as error:  # the first failure is the one to report
-            log.error("Failure checkpoint not saved", bar=self.state.bar, exc_info=error)
+    def snapshot(self) -> Snapshot:
+        return take(self.state, self.prepared.identity, self.notes, self.prepared.data_digest)
 
 
 def _look(run: Run) -> None:
@@ -97,13 +99,18 @@ def _look(run: Run) -> None:
 
 
 def _begin(run: Run, store: Store, prepared: Prepared, *, allow_data_change: bool) -> tuple[KernelState, Notes]:
-    panel, reference = prepared.panel, run.assignment.checkpoint
+    panel, reference, changed = prepared.panel, run.assignment.checkpoint, prepared.trained_on
     if reference is None:
-        return KernelState.fresh(panel.time, len(panel.symbols), prepared.initial_cash), Notes()
-    loaded = load_checkpoint(store, reference, operation_id=run.assignment.operation_id)
-    return restore(
-        run, loaded, prepared.identity, panel.time, prepared.data_digest, allow_data_change=allow_data_change
-    )
+        state, notes = KernelState.fresh(panel.time, len(panel.symbols), prepared.initial_cash), Notes()
+    else:
+        loaded = load_checkpoint(store, reference, operation_id=run.assignment.operation_id)
+        state, notes = restore(
+            run, loaded, prepared.identity, panel.time, prepared.data_digest, allow_data_change=allow_data_change
+        )
+    # Said once: a resume finds it in the checkpoint's notes.
+    if changed is not None and str(changed) not in notes.lines:
+        notes.add(run, "MARKET_DATA_CHANGED", str(changed), {"before": changed.before, "after": changed.now})
+    return state, notes
 
 
 def _trade(session: _Session, every: int) -> None:
@@ -112,7 +119,6 @@ def _trade(session: _Session, every: int) -> None:
     bars = len(panel.time)
     inference.skip_to(state.bar)
     report = _Reporter(run, state, bars)
-    pace = Pace(load_settings().checkpoint_spacing_seconds)
     while state.bar < bars:
         _look(run)
         if inference.ready <= state.bar:
@@ -124,9 +130,8 @@ def _trade(session: _Session, every: int) -> None:
             stop = min(stop, (state.bar // every + 1) * every)
         state.advance(stop, panel.prices, inference.signals, prepared.rules)
         report.maybe()
-        if every > 0 and state.bar % every == 0 and state.bar < bars and pace.allows(state.size_bytes):
-            pace.saved()
-            session.save(checkpoint_pb2.CHECKPOINT_TYPE_PERIODIC)
+        if every > 0 and state.bar < bars and session.pace.due(asked=state.bar % every == 0):
+            session.writer.save(session.snapshot(), checkpoint_pb2.CHECKPOINT_TYPE_PERIODIC)
     report.now()
 
 
@@ -170,12 +175,10 @@ def _finish(session: _Session) -> operation_pb2.BacktestResult:
     panel, cash = prepared.panel, prepared.initial_cash
     outcome = measure(state, panel, cash)
     benchmark = buy_and_hold(panel, prepared.rules, cash)
-    written = write_artifacts(
-        session.store,
-        f"{assignment.operation_id}/result-{assignment.attempt}",
-        result_files(outcome, benchmark, panel, cash),
-        {"kind": "backtest", "operation_id": assignment.operation_id, "backtest": prepared.identity.as_json()},
-    )
+    path = f"{assignment.operation_id}/result-{assignment.attempt}"
+    files = result_files(outcome, benchmark, panel, cash)
+    fields = {"kind": "backtest", "operation_id": assignment.operation_id, "backtest": prepared.identity.as_json()}
+    written = session.final.result("the result", lambda: write_artifacts(session.store, path, files, fields))
     log.info("Backtest finished", bars=state.bar, trades=len(state.trades), result=written.path)
     return operation_pb2.BacktestResult(
         result_uri=written.path,

@@ -80,11 +80,6 @@ class KernelState:
         return int(self._account[0]["bar"])
 
     @property
-    def size_bytes(self) -> int:
-        """About the size of a checkpoint now."""
-        return self.trades.nbytes + self.bar * (3 + len(self._positions)) * 8
-
-    @property
     def account(self) -> Array:
         """One ACCOUNT record, a copy."""
         return self._account.copy()

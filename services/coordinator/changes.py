@@ -10,6 +10,7 @@ from collections.abc import Callable
 from coordinator.records import Event, Operation
 
 Listener = Callable[[Operation, Event], None]
+Viewer = Callable[[Operation], None]
 
 
 class Changes:
@@ -17,10 +18,20 @@ class Changes:
 
     def __init__(self) -> None:
         self._listeners: list[Listener] = []
+        self._viewers: list[Viewer] = []
 
     def listen(self, listener: Listener) -> None:
         """Adds a listener for the life of the process."""
         self._listeners.append(listener)
+
+    def view(self, viewer: Viewer) -> None:
+        """Adds one who is shown what changed without becoming part of the story."""
+        self._viewers.append(viewer)
+
+    def show(self, operation: Operation) -> None:
+        """The row that one statement has committed, where that is no event."""
+        for viewer in self._viewers:
+            viewer(operation)
 
     def tell(self, operation: Operation, event: Event) -> None:
         """The row and the event that one statement has committed."""

@@ -33,17 +33,21 @@ Checkpoint = checkpoint_pb2.Checkpoint
 
 
 class Checkpoints:
-    """Saves, lists, verifies and deletes checkpoints; `run` deletes artifacts in the background."""
+    """Saves, lists, verifies and deletes checkpoints; `run` deletes artifacts in the background.
 
-    def __init__(self, store: Store, artifacts: ArtifactStore) -> None:
+    `event_interval`: least seconds between two events of periodic checkpoints in one attempt's story; 0: each has one.
+    """
+
+    def __init__(self, store: Store, artifacts: ArtifactStore, *, event_interval: float = 0.0) -> None:
         self._store = store
+        self._event_interval = event_interval
         self._database: Database = store.database
         self.artifacts = artifacts
         self._rubbish: asyncio.Queue[str] = asyncio.Queue()
 
     def patient(self) -> Checkpoints:
         """The same for background work; shares the queue of deletions."""
-        other = Checkpoints(self._store.patient(), self.artifacts)
+        other = Checkpoints(self._store.patient(), self.artifacts, event_interval=self._event_interval)
         other._rubbish = self._rubbish
         return other
 
@@ -61,6 +65,7 @@ class Checkpoints:
     ) -> Operation | None:
         """Makes it the operation's newest, in one statement with its event; older than the newest two then go.
 
+        Periodic ones follow each other several times a second: their events are thinned; watchers see them anyway.
         None: the attempt is stale, or this checkpoint is known already.
         """
         time = checkpoint.create_time.ToDatetime(tzinfo=UTC)
@@ -77,7 +82,7 @@ class Checkpoints:
             "save_checkpoint", operation_id, attempt, sorted(status.value for status in only),
             plain(checkpoint.checkpoint_id), kind, plain(checkpoint.unit_name), checkpoint.unit, checkpoint.step,
             plain(checkpoint.manifest_digest), checkpoint.size_bytes, plain(checkpoint.data_digest), time,
-            event_type, text, details, checkpoint.attempt,
+            event_type, text, details, checkpoint.attempt, self._event_interval,
         )  # fmt: skip
         if row is None:
             return None
@@ -85,7 +90,10 @@ class Checkpoints:
             checkpoint if row["checkpoint_id"] == checkpoint.checkpoint_id else await self.get(row["checkpoint_id"])
         )
         operation = replace(Operation.from_row(row), checkpoint=newest)
-        self._store.announce(operation, event_type, text, details)
+        if row["told"]:
+            self._store.announce(operation, event_type, text, details)
+        else:
+            self._store.changes.show(operation)
         for dropped in await self._database.fetch("drop_older", operation_id, KEEP):
             self._rubbish.put_nowait(dropped["id"])
         return operation

@@ -172,7 +172,7 @@ def _build(
     """All rooms, the essential and the housekeeping work by name (see `tasks`), and the rules for the start."""
     store = Store(database, Changes())
     patient = store.patient()
-    checkpoints = Checkpoints(store, artifacts)
+    checkpoints = Checkpoints(store, artifacts, event_interval=settings.checkpoint_event_seconds)
     registry = Registry()
     watch = Watch(store)
     board = ProgressBoard(store, watch.publish_progress, lambda operation_id, attempt: registry.refuse_stale())

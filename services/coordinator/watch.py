@@ -30,6 +30,7 @@ class _Watcher:
     def __init__(self) -> None:
         self.live: deque[tuple[Operation, Event]] = deque()
         self.progress: operation_pb2.Progress | None = None
+        self.shown: Operation | None = None
         self.must_read = False
         self.closed = False
         self.changed = asyncio.Event()
@@ -44,6 +45,7 @@ class Watch:
         self._patient = store.patient()
         self._watchers: dict[str, set[_Watcher]] = {}
         store.changes.listen(self._publish)
+        store.changes.view(self._show)
         store.database.on_loss.append(self._read_all_again)
         self.board: ProgressBoard | None = None
 
@@ -106,6 +108,12 @@ class Watch:
                     continue
                 if is_over(operation):
                     return
+                if watcher.shown is not None:
+                    shown, watcher.shown = watcher.shown, None
+                    # Only the newest, and only beside the story: after an event that came later it is old news.
+                    if shown.last_sequence == last and shown.status == status:
+                        yield Update(operation=self._message(shown))
+                    continue
                 if watcher.progress is not None:
                     progress, watcher.progress = watcher.progress, None
                     yield Update(progress=progress)
@@ -147,6 +155,11 @@ class Watch:
                 watcher.must_read = True
             else:
                 watcher.live.append((operation, event))
+            watcher.changed.set()
+
+    def _show(self, operation: Operation) -> None:
+        for watcher in self._watchers.get(operation.id, ()):
+            watcher.shown = operation
             watcher.changed.set()
 
     def _read_all_again(self) -> None:

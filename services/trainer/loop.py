@@ -45,24 +45,14 @@ class Plan:
 def train(run: Run, plan: Plan, samples: Samples, state: TrainingState, loss: Loss, saver: Saver) -> dict[str, float]:
     """Trains to the end and returns the best model's metrics on the test span; the best model is `state.best`.
 
-    Raises RunStopped after a stop, with everything saved; NotPossible (TRAINING_DIVERGED) when a loss is no longer
-    finite. After any exception the last good state is saved.
+    Raises RunStopped after a stop, NotPossible (TRAINING_DIVERGED) when a loss is no longer finite; `saver.guarding`
+    around it saves the last good state then.
     """
     loop = _Loop(run, plan, samples, state, loss, saver)
-    try:
-        saver.begun(state)
-        while not loop.finished():
-            loop.train_epoch()
-            loop.finish_epoch()
-        return loop.test()
-    except RunStopped:
-        kind = run.stop_requested
-        assert kind is not None  # tests/unit/trainer/test_training_run.py stops everywhere: there is always a kind
-        saver.stopped(state, kind)
-        raise
-    except Exception:
-        saver.failed()
-        raise
+    while not loop.finished():
+        loop.train_epoch()
+        loop.finish_epoch()
+    return loop.test()
 
 
 class _Loop:

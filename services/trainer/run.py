@@ -12,6 +12,7 @@ from holdfast import fingerprint
 from holdfast.bundle import bundle_files
 from holdfast.checkpoints import (
     CheckpointWriter,
+    FinalWrites,
     LoadedCheckpoint,
     Pace,
     Store,
@@ -26,7 +27,7 @@ from holdfast.networks import build_model
 from holdfast.settings import load_settings
 from holdfast.strategy import Strategy, parse_strategy
 from holdfast.v1 import operation_pb2
-from holdfast.worker.run import Run, RunStopped
+from holdfast.worker.run import Assignment, Run, RunStopped
 from trainer import objective, resume
 from trainer.evaluation import COLUMNS
 from trainer.loop import Plan, train
@@ -82,10 +83,15 @@ def execute(run: Run) -> operation_pb2.TrainingResult:
             data_changed=data_changed,
         )
         _note_changes(run, state, loaded, data_changed=data_changed)
-    with CheckpointWriter(store, run) as writer:
-        saver = Saver(run, writer, spec.checkpoint_policy, pace=Pace(load_settings().checkpoint_spacing_seconds))
-        metrics = train(run, plan, samples, state, loss, saver)
-    return _result(run, store, strategy, samples, state, metrics)
+    settings = load_settings()
+    pace = Pace(settings.checkpoint_spacing_seconds)
+    with CheckpointWriter(store, run, pace=pace) as writer:
+        final = FinalWrites.of(run, writer, settings)
+        saver = Saver(writer, final, spec.checkpoint_policy, pace=pace)
+        # The bundle as well: should it not fit into the store, what was trained is saved like after any failure.
+        with saver.guarding(state):
+            metrics = train(run, plan, samples, state, loss, saver)
+            return _result(assignment, store, final, strategy, samples, state, metrics)
 
 
 def begin(
@@ -164,9 +170,14 @@ def _note(run: Run, state: TrainingState, kind: str, message: str, details: Mapp
 
 
 def _result(
-    run: Run, store: Store, strategy: Strategy, samples: Samples, state: TrainingState, metrics: dict[str, float]
+    assignment: Assignment,
+    store: Store,
+    final: FinalWrites,
+    strategy: Strategy,
+    samples: Samples,
+    state: TrainingState,
+    metrics: dict[str, float],
 ) -> operation_pb2.TrainingResult:
-    assignment = run.assignment
     best_epoch = state.patience.best_epoch + 1
     history = [
         {"epoch": epoch + 1, **dict(zip(state.columns, row, strict=True))}
@@ -185,12 +196,9 @@ def _result(
         data_digest=state.data_digest,
         fingerprint=fingerprint.fingerprint(),
     )
-    written = write_artifacts(
-        store,
-        f"{assignment.operation_id}/model-{assignment.attempt}",
-        files,
-        {"kind": "model", "operation_id": assignment.operation_id, "strategy_name": strategy.name},
-    )
+    path = f"{assignment.operation_id}/model-{assignment.attempt}"
+    fields = {"kind": "model", "operation_id": assignment.operation_id, "strategy_name": strategy.name}
+    written = final.result("the model", lambda: write_artifacts(store, path, files, fields))
     return operation_pb2.TrainingResult(
         model_uri=written.path,
         model_digest=written.manifest_digest,

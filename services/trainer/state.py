@@ -56,23 +56,16 @@ class TrainingState:
     notes: list[str] = field(default_factory=list)
     order: Tensor = field(init=False)
     _tensors: list[tuple[str, Tensor]] = field(init=False)
-    _model_bytes: int = field(init=False)
     _optimiser_tensors: list[tuple[str, Tensor]] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
         self.order = self.sampler.get_state()
         # Parameters are changed in place for ever: walking the modules once is enough.
         self._tensors = list(self.model.state_dict().items())
-        self._model_bytes = sum(tensor.numel() * tensor.element_size() for _, tensor in self._tensors)
 
     @property
     def steps_per_epoch(self) -> int:
         return len(self.losses)
-
-    @property
-    def size_bytes(self) -> int:
-        """About how many bytes a checkpoint has: model, best model and two moments of the optimiser."""
-        return 4 * self._model_bytes
 
     def begin_epoch(self, samples: int, *, shuffle: bool) -> Tensor:
         """The order of the samples in the epoch that begins or goes on. int64, shape (samples,)."""

@@ -152,7 +152,7 @@ def _write_model(store: Store, market: MarketStore, strategy: Strategy, seed: in
         best_epoch=1,
         metrics={},
         history=[],
-        data_digest="",
+        data_digest=market.digest(strategy.data.symbols, strategy.data.timeframes),
         fingerprint={},
     )
     return write_artifacts(store, "exact/model-1", files, {"kind": "model"}).path

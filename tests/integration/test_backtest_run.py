@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ from backtester.loading import prepare
 from backtester.run import execute
 from backtester.state import KernelState
 from holdfast.bundle import load_bundle
-from holdfast.checkpoints import exact, load_checkpoint, read_artifacts, write_artifacts
-from holdfast.errors import Corrupted, InvalidRequest, NotFound, NotPossible
+from holdfast.checkpoints import exact, load_checkpoint, local, read_artifacts, write_artifacts
+from holdfast.errors import Corrupted, InvalidRequest, NotFound, NotPossible, StoreFull
 from holdfast.market import Bars, MarketStore
 from holdfast.strategy.inputs import build_inputs
 from holdfast.v1 import checkpoint_pb2, operation_pb2
@@ -168,11 +169,77 @@ def test_changed_market_data_may_be_allowed_and_is_said_to_the_end(world: World)
     backtest.allow_data_change = True
     run, result = backtest.run(stop_after(20), checkpoint=checkpoint)
     assert result is None
-    assert [kind for kind, _, _ in run.notices] == ["MARKET_DATA_CHANGED"]
+    assert [kind for kind, _, _ in run.notices] == ["MARKET_DATA_CHANGED"] * 2
+    run, result = backtest.run(checkpoint=run.saved[-1])
+    assert result is not None
+    assert not run.notices, "each is said once"
+    changed, trained = result.notes
+    assert f"Market data changed at bar {checkpoint.unit}" in changed
+    assert "differ from those that the model was trained on" in trained
+
+
+def test_an_old_model_on_edited_data_is_noted(world: World) -> None:
+    market = MarketStore(world.market_dir)
+    before = market.digest(["SYN0"], ["1h", "4h"])
+    change_data(world)
+    run, result = Backtest(world, "old-model").run()
+    assert result is not None
+    ((kind, message, details),) = run.notices
+    assert kind == "MARKET_DATA_CHANGED"
+    assert message == (
+        f"The stored series differ from those that the model was trained on (SYN0 1h, 4h; digest {before[:12]} then, "
+        f"{details['after'][:12]} now): bars were edited, or only newer ones were added."
+    )
+    assert (details["before"], details["after"]) == (before, market.digest(["SYN0"], ["1h", "4h"]))
+    assert list(result.notes) == [message]
+
+
+def test_a_model_whose_series_are_gone_may_trade_others(world: World) -> None:
+    market = MarketStore(world.market_dir)
+    bars = market.load("SYN0", "1h")
+    columns = {name: getattr(bars, name) for name in ("time", "open", "high", "low", "close", "volume")}
+    market.write(Bars("OTHER", "1h", **columns), "copied")
+    shutil.rmtree(world.market_dir / "SYN0")
+    assignment = Backtest(world, "other-symbol").assignment()
+    assert assignment.backtest is not None
+    changed = json.loads(world.strategy.canonical_json())
+    changed["data"]["symbols"] = ["OTHER"]
+    assignment.backtest.strategy = json.dumps(changed)
+    result = execute(FakeRun(assignment))
+    (note,) = result.notes
+    assert "(SYN0 1h, 4h) are no longer stored" in note
+
+
+def test_a_full_store_fails_with_a_reason_and_keeps_the_trading(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STORE_FULL_WAIT_SECONDS", "0")
+    backtest = Backtest(world, "full")
+
+    def full(directory: Path, needed: int) -> None:
+        if directory.parent.name == "results":
+            raise OSError(28, "No space left on device", str(directory))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(local, "check_room", full)
+        run = FakeRun(backtest.assignment())
+        with pytest.raises(StoreFull, match="results/full-1") as caught:
+            execute(run)
+    assert caught.value.reason == "STORE_FULL"
+    assert (run.saved[-1].unit, run.saved[-1].type) == (900, checkpoint_pb2.CHECKPOINT_TYPE_FAILURE)
     _, result = backtest.run(checkpoint=run.saved[-1])
     assert result is not None
-    assert len(result.notes) == 1
-    assert f"Market data changed at bar {checkpoint.unit}" in result.notes[0]
+    assert result_digests(world, result) == result_digests(world, run_uninterrupted(world))
+
+
+def test_the_first_block_of_an_attempt_is_saved_whatever_the_spacing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHECKPOINT_SPACING_SECONDS", "3600")
+    backtest = Backtest(world, "spaced", every=300)
+    run, result = backtest.run()
+    assert result is not None
+    assert [saved.unit for saved in run.saved] == [300]
+    run, _ = backtest.run(checkpoint=run.saved[0])
+    assert [saved.unit for saved in run.saved] == [600]
 
 
 def test_bars_missing_from_the_past_cannot_be_allowed(world: World) -> None:

@@ -41,6 +41,8 @@ QUICK = {
     "HOLDFAST_GRACE_SECONDS": "10",
     # Every checkpoint that is asked for is taken: what is killed must have something to go on from.
     "CHECKPOINT_SPACING_SECONDS": "0",
+    # And told in the story, which tests read.
+    "CHECKPOINT_EVENT_SECONDS": "0",
 }
 
 

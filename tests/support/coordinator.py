@@ -37,6 +37,7 @@ def settings_for(database_url: str, home: Path, **values: Any) -> Settings:
         "ORPHAN_TIMEOUT_SECONDS": 60.0,
         "ORPHAN_CHECK_INTERVAL_SECONDS": 15.0,
         "HEARTBEAT_INTERVAL_SECONDS": 0.1,
+        "CHECKPOINT_EVENT_SECONDS": 0.0,
     }
     return Settings(**{**defaults, **values})
 

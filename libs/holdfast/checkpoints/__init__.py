@@ -6,8 +6,10 @@ identity    the store's id, and which store a directory belongs to
 artifacts   a directory of files under one manifest with SHA-256 digests; verified whole when read
 exact       JSON that keeps every float, NaN and infinity included
 snapshot    one moment of a run; the manifest of a checkpoint
-pace        when a periodic save is worth it
+pace        when a periodic save is due
 writer      saves snapshots beside the run
+final       what a run writes when it ends; waits for room in a full store
+space       what a full store is
 saver       the process that hashes and writes them, so that the run's own does neither
 catalogue   load, verify, discover and delete checkpoints
 tensors     torch tensors as safetensors (the one module that imports torch)
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
         newest_attempt,
         verify_checkpoint,
     )
+    from holdfast.checkpoints.final import (
+        FinalWrites,
+    )
     from holdfast.checkpoints.pace import (
         Pace,
     )
@@ -55,6 +60,7 @@ _HOMES = {
     "Artifacts": "artifacts",
     "Buffer": "store",
     "CheckpointWriter": "writer",
+    "FinalWrites": "final",
     "Pace": "pace",
     "LoadedCheckpoint": "catalogue",
     "Snapshot": "snapshot",
@@ -75,6 +81,7 @@ __all__ = [
     "Artifacts",
     "Buffer",
     "CheckpointWriter",
+    "FinalWrites",
     "LoadedCheckpoint",
     "Pace",
     "Snapshot",

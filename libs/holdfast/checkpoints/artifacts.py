@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from typing import Any
 
 from holdfast.checkpoints import exact
 from holdfast.checkpoints.identity import mark
-from holdfast.checkpoints.store import MANIFEST, Buffer, Parts, Store, artifact_path, safe_name
+from holdfast.checkpoints.store import MANIFEST, Buffer, Parts, Store, artifact_path, safe_name, size_of
 from holdfast.errors import Corrupted, NotFound
 
 FORMAT = 1
@@ -29,6 +30,8 @@ Content = Buffer | Parts | Callable[[], "Buffer | Parts"]
 class Written:
     """What was written: its path in the store, SHA-256 of the manifest, of the contents alone, all sizes' sum in bytes.
 
+    `seconds`: how long it took.
+
     `content_digest` covers names, sizes and digests of the files but not the manifest's other fields (times, ids): two
     runs that computed the same have the same.
     """
@@ -37,6 +40,7 @@ class Written:
     manifest_digest: str
     content_digest: str
     size_bytes: int
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +59,10 @@ def write_artifacts(store: Store, path: str, artifacts: Mapping[str, Content], m
     """Writes a new directory at `path` in the store, with its manifest last.
 
     `artifacts`: content by file name, or callables that make it (called here, on the writer's thread).
-    `manifest`: further fields, exact JSON. Raises FileExistsError when the directory is already there, OSError when the
-    store fails.
+    `manifest`: further fields, exact JSON. Raises FileExistsError when the directory is already there, StoreFull when
+    there is no room, OSError when the store fails otherwise; whatever is raised, what was written is removed.
     """
+    began = time.monotonic()
     files = {safe_name(name): parts_of(content) for name, content in artifacts.items()}
     owner = mark(store)
     # Hashing and writing both leave the GIL: side by side they cost what the slower one costs.
@@ -77,6 +82,7 @@ def write_artifacts(store: Store, path: str, artifacts: Mapping[str, Content], m
         manifest_digest=hashlib.sha256(record).hexdigest(),
         content_digest=_content_digest(table),
         size_bytes=len(record) + sum(int(row["size"]) for row in table.values()),
+        seconds=time.monotonic() - began,
     )
 
 
@@ -185,10 +191,6 @@ def parts_of(content: Content) -> Parts:
     return [content] if isinstance(content, bytes | bytearray | memoryview) else content
 
 
-def _size(parts: Parts) -> int:
-    return sum(memoryview(part).nbytes for part in parts)
-
-
 def _content_digest(table: Mapping[str, Any]) -> str:
     return hashlib.sha256(exact.dumps(table)).hexdigest()
 
@@ -199,5 +201,5 @@ def _digest_table(files: Mapping[str, Parts]) -> dict[str, dict[str, Any]]:
         digest = hashlib.sha256()
         for part in parts:
             digest.update(memoryview(part).cast("B"))
-        table[name] = {"size": _size(parts), "sha256": digest.hexdigest()}
+        table[name] = {"size": size_of(parts), "sha256": digest.hexdigest()}
     return table

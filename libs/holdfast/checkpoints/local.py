@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from holdfast.checkpoints.store import MANIFEST, UNFINISHED, Parts, StoredFile, safe_name, safe_path
+from holdfast.checkpoints.space import check_room, full_directory
+from holdfast.checkpoints.store import MANIFEST, UNFINISHED, Parts, StoredFile, safe_name, safe_path, size_of
 from holdfast.errors import NotPossible
 
 # A half-written manifest; the name can never be one that a reader looks for.
@@ -27,11 +29,11 @@ class LocalStore:
 
     def create(self, path: str, content: bytes) -> None:
         target = self._place(path)
-        _make_directories(target.parent)
+        _make_directories(target.parent, [])
         # Written aside and linked: no reader meets half of it, and the second of two fails.
         aside = target.parent / f".{target.name}.{uuid.uuid4().hex}"
         try:
-            _write(aside, [content])
+            _write(aside, [content], [])
             os.link(aside, target)
         finally:
             aside.unlink(missing_ok=True)
@@ -41,18 +43,29 @@ class LocalStore:
         self, prefix: str, files: Mapping[str, Parts], manifest: Callable[[], bytes], unfinished: bytes = b"{}"
     ) -> None:
         directory = self._place(prefix)
-        _make_directories(directory)
         if (directory / MANIFEST).exists():
             raise FileExistsError(f"{directory} already holds a manifest: nothing is ever written over")
-        _write(directory / UNFINISHED, [unfinished])
-        for name, parts in files.items():
-            _write(directory / safe_name(name), parts)
-        _sync_directory(directory)
-        _write(directory / _UNFINISHED, [manifest()])
-        # The rename is the moment at which the directory counts: all it names is durable by now.
-        (directory / _UNFINISHED).rename(directory / MANIFEST)
-        (directory / UNFINISHED).unlink(missing_ok=True)
-        _sync_directory(directory)
+        needed = sum(size_of(parts) for parts in files.values())
+        made: list[Path] = []
+        try:
+            check_room(directory, needed)
+            _make_directories(directory, made)
+            _write(directory / UNFINISHED, [unfinished], made)
+            for name, parts in files.items():
+                _write(directory / safe_name(name), parts, made)
+            _sync_directory(directory)
+            _write(directory / _UNFINISHED, [manifest()], made)
+            # The rename is the moment at which the directory counts: all it names is durable by now.
+            (directory / _UNFINISHED).rename(directory / MANIFEST)
+            made.append(directory / MANIFEST)
+            (directory / UNFINISHED).unlink(missing_ok=True)
+            _sync_directory(directory)
+        except BaseException as error:
+            _take_back(made, error)
+            full = full_directory(error, directory, needed)
+            if full is not None:
+                raise full from error
+            raise
 
     def read(self, path: str, *, max_bytes: int) -> bytes:
         target = self._root / safe_path(path)
@@ -112,7 +125,7 @@ class LocalStore:
         source, destination = self._place(prefix), self._place(target)
         if destination.exists():
             raise FileExistsError(f"{destination} is there already")
-        _make_directories(destination.parent)
+        _make_directories(destination.parent, [])
         source.rename(destination)
         _sync_directory(destination.parent)
         _sync_directory(source.parent)
@@ -150,9 +163,12 @@ class LocalStore:
         return place
 
 
-def _write(path: Path, parts: Parts) -> None:
+def _write(path: Path, parts: Parts, made: list[Path]) -> None:
+    new = not path.exists()  # what a crash left there is written over, but it is not this call's to remove
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     try:
+        if new:
+            made.append(path)
         for part in parts:
             view = memoryview(part).cast("B")
             while view:
@@ -160,6 +176,17 @@ def _write(path: Path, parts: Parts) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _take_back(made: list[Path], error: BaseException) -> None:
+    """Removes what a failed write made, the newest first. What cannot be removed becomes a note on the first error."""
+    for path in reversed(made):
+        try:
+            path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
+        except OSError as problem:
+            # Somebody else may have put something into a new directory meanwhile: then it stays.
+            if problem.errno != errno.ENOTEMPTY:
+                error.add_note(f"{path} was left behind: {problem}")
 
 
 def _read_all(descriptor: int, size: int) -> bytes:
@@ -173,14 +200,18 @@ def _read_all(descriptor: int, size: int) -> bytes:
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def _make_directories(directory: Path) -> None:
+def _make_directories(directory: Path, made: list[Path]) -> None:
     """Creates the directory and makes every new entry durable in its parent."""
-    missing = []
     while not directory.is_dir():
-        missing.append(directory)
-        directory = directory.parent
-    for path in reversed(missing):
-        path.mkdir(exist_ok=True)
+        # From the top: another run's failed write may take an empty parent away at any moment.
+        path = next(path for path in (*reversed(directory.parents), directory) if not path.is_dir())
+        try:
+            path.mkdir()
+        except (FileExistsError, FileNotFoundError):
+            if os.path.lexists(path) and not path.is_dir():
+                raise
+            continue
+        made.append(path)
         _sync_directory(path.parent)
 
 

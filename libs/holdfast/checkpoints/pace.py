@@ -1,31 +1,63 @@
-"""Spaces periodic saves. Owns the rule that they cost a run about a hundredth of its time; decides nothing else."""
+"""Spaces periodic saves. Owns the rule when the next one is due; decides nothing of what is in it.
+
+The first save of an attempt comes at the end of the first unit that is new, so that every attempt that finishes a unit
+makes progress. Between the beginnings of two saves lie at least `spacing` seconds and ten times what the last save
+took: saving then costs about a tenth of a second core. A save that was asked for too early is owed, and done at the
+first opportunity after. Never more than a minute is waited for a slow store's sake.
+
+So a crash costs at most: the larger of `spacing` and ten times a save (a minute at most), the unit that was under way,
+and the save that was under way.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 
-# State saved per second of work, at most: hashing and writing it take a core some nanoseconds a byte.
-_BYTES_PER_SECOND = 1e7
+_SHARE = 10.0  # times what the last save took
+_LONGEST = 60.0  # seconds that a slow or failing store may put a save off
 
 
 class Pace:
-    """Whether the next periodic save is far enough from the last one, or from the start.
+    """When a periodic save of one attempt is due. `spacing`: see above; 0: whenever one is asked for, and only then.
 
-    A tiny network has an epoch, or 10,000 bars, in milliseconds, less than a save takes: what is lost by waiting is
-    done again sooner than it is saved. Decides only which checkpoints exist, never what is in them. `spacing`: least
-    seconds between two saves; 0 allows every one.
+    One thread asks and begins; another may end. A tiny network has an epoch, or 10,000 bars, in milliseconds, less than
+    a save takes: what is lost by waiting is done again sooner than it is saved.
     """
 
     def __init__(self, spacing: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._spacing, self._clock, self._last = spacing, clock, clock()
+        self._spacing, self._clock = spacing, clock
+        self._first = True
+        self._owed = False
+        self._under_way = False
+        self._began = self._next = clock()
+        self._failures = 0
 
-    def allows(self, size_bytes: int) -> bool:
-        """Whether a state of this size may be saved now."""
+    def due(self, *, asked: bool, unit_ended: bool = True) -> bool:
+        """Whether to save now. `asked`: the policy asks for it here. `unit_ended`: a new unit has just ended."""
         if not self._spacing:
-            return True
-        return self._clock() - self._last >= self._spacing + size_bytes / _BYTES_PER_SECOND
+            return asked
+        self._owed |= asked or (unit_ended and self._first)
+        return self._owed and not self._under_way and self._clock() >= self._next
 
-    def saved(self) -> None:
+    def begun(self) -> None:
         """A save has begun."""
-        self._last = self._clock()
+        self._first = self._owed = False
+        self._under_way = True
+        self._began = self._clock()
+
+    def ended(self, seconds: float) -> None:
+        """It is durable after so many seconds of the store's work."""
+        self._failures = 0
+        self._put_off(_SHARE * seconds)
+
+    def failed(self) -> None:
+        """It came to nothing: it is owed again. A store that goes on failing is tried less and less often."""
+        self._failures += 1
+        self._owed = True
+        wait = max(self._spacing, _SHARE * (self._clock() - self._began))
+        self._put_off(wait * 2.0 ** min(self._failures - 1, 10))
+
+    def _put_off(self, seconds: float) -> None:
+        self._next = self._began + max(self._spacing, min(seconds, _LONGEST))
+        self._under_way = False

@@ -6,8 +6,11 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from holdfast.checkpoints.store import MANIFEST, UNFINISHED, Parts, StoredFile, safe_name, safe_path
-from holdfast.errors import Unavailable
+from holdfast.checkpoints.store import MANIFEST, UNFINISHED, Parts, StoredFile, safe_name, safe_path, size_of
+from holdfast.errors import StoreFull, Unavailable
+
+# Amazon's S3 is never full. Servers that speak its protocol are: 507, or these codes (MinIO, Ceph).
+_FULL = ("XMinioStorageFull", "507 Insufficient Storage", "QuotaExceeded", "InsufficientStorage")
 
 
 class S3Store:
@@ -44,19 +47,48 @@ class S3Store:
     def write_new(
         self, prefix: str, files: Mapping[str, Parts], manifest: Callable[[], bytes], unfinished: bytes = b"{}"
     ) -> None:
-        from obstore.exceptions import AlreadyExistsError
+        from obstore.exceptions import AlreadyExistsError, BaseError
 
-        safe_path(prefix)
-        self._obstore.put(self._bucket, f"{prefix}/{UNFINISHED}", unfinished)
-        for name, parts in files.items():
-            self._obstore.put(self._bucket, f"{prefix}/{safe_name(name)}", _joined(parts))
+        if self._is_there(f"{safe_path(prefix)}/{MANIFEST}"):
+            raise FileExistsError(f"{self._url}/{prefix} already holds a manifest: nothing is ever written over")
+        made = [f"{prefix}/{UNFINISHED}"]
         try:
+            self._obstore.put(self._bucket, made[0], unfinished)
+            for name, parts in files.items():
+                made.append(f"{prefix}/{safe_name(name)}")
+                self._obstore.put(self._bucket, made[-1], _joined(parts))
             self._obstore.put(self._bucket, f"{prefix}/{MANIFEST}", manifest(), mode="create")
         except AlreadyExistsError as error:
+            # What stands there is a whole directory of the same name: it is not taken apart.
             raise FileExistsError(
                 f"{self._url}/{prefix} already holds a manifest: nothing is ever written over"
             ) from error
-        self._obstore.delete(self._bucket, f"{prefix}/{UNFINISHED}")
+        except BaseException as error:
+            self._take_back(made, error)
+            if isinstance(error, BaseError) and any(code in str(error) for code in _FULL):
+                needed = sum(size_of(parts) for parts in files.values())
+                problem = "its server has no room, or a quota is used up"
+                raise StoreFull(f"{self._url}/{prefix}", needed, problem=problem) from error
+            raise
+        self._obstore.delete(self._bucket, made[0])
+
+    def _is_there(self, path: str) -> bool:
+        try:
+            self._obstore.head(self._bucket, path)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def _take_back(self, made: list[str], error: BaseException) -> None:
+        from obstore.exceptions import BaseError
+
+        for path in reversed(made):
+            try:
+                self._obstore.delete(self._bucket, path)
+            except FileNotFoundError:
+                continue  # the one that failed
+            except BaseError as problem:
+                error.add_note(f"{path} was left behind: {problem}")
 
     def read(self, path: str, *, max_bytes: int) -> bytes:
         with self._answering():

@@ -3,8 +3,8 @@
 Owns that process and what is said to it; imports neither torch nor numpy nor protobuf, so that it starts at once.
 
 Request: one line of exact JSON, {"prefix", "manifest", "files": [[name, bytes], …]}, then the contents in that order.
-Answer: one line, {"written": {…}} or {"error": text}. One request at a time. When the run closes its end, or dies, the
-saver finishes a save that it holds whole, drops half of one, and ends.
+Answer: one line, {"written": {…}} or {"error": {…}} with the error's kind (see _told). One request at a time. When the
+run closes its end, or dies, the saver finishes a save that it holds whole, drops half of one, and ends.
 """
 
 from __future__ import annotations
@@ -16,14 +16,21 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
 from holdfast.checkpoints import exact
 from holdfast.checkpoints.artifacts import Written, write_artifacts
 from holdfast.checkpoints.store import Buffer, Parts, Store, open_store
+from holdfast.errors import StoreFull
 
 _MAX_PARTS = 512  # per system call; Linux takes 1024
+# What else a caller may want to tell apart. All of them are OSErrors, as the store's failures are.
+_KINDS: dict[str, type[OSError]] = {
+    kind.__name__: kind
+    for kind in (FileExistsError, FileNotFoundError, NotADirectoryError, PermissionError, TimeoutError)
+}
 
 
 class Saver:
@@ -35,7 +42,10 @@ class Saver:
         self.pid = pid
 
     def write(self, prefix: str, files: Mapping[str, Parts], manifest: Mapping[str, Any]) -> Written:
-        """Durable when it returns. Raises OSError for what went wrong, ConnectionError when the saver is gone."""
+        """Durable when it returns.
+
+        Raises what the store raised, StoreFull or an OSError, and ConnectionError when the saver is gone.
+        """
         views = {name: [memoryview(part).cast("B") for part in parts] for name, parts in files.items()}
         sizes = [[name, sum(len(view) for view in parts)] for name, parts in views.items()]
         request = exact.dumps({"prefix": prefix, "manifest": dict(manifest), "files": sizes}) + b"\n"
@@ -48,7 +58,7 @@ class Saver:
             raise ConnectionError(f"the process that writes checkpoints ({self.pid}) ended before it answered")
         answer = exact.loads(line)
         if "error" in answer:
-            raise OSError(answer["error"])
+            raise _raised(answer["error"])
         return Written(**answer["written"])
 
     def close(self) -> None:
@@ -89,12 +99,30 @@ def serve(store: Store, connection: socket.socket) -> None:
             try:
                 answer = {"written": asdict(write_artifacts(store, request["prefix"], files, request["manifest"]))}
             except Exception as error:  # noqa: BLE001 - whatever the store raises is told to the run, which goes on
-                traceback.print_exc()
-                answer = {"error": str(error) or type(error).__name__}
+                answer = {"error": _told(error)}
             try:
                 connection.sendall(exact.dumps(answer) + b"\n")
             except ConnectionError:
                 return  # the run is gone; what was saved is found in the store
+
+
+def _told(error: Exception) -> dict[str, Any]:
+    """An error as the run is told it: its kind, not only its words."""
+    if isinstance(error, StoreFull):
+        return {"full": [error.path, error.needed, error.free, error.problem]}
+    with suppress(OSError):  # the log may lie on a disk that is full: the answer matters more
+        traceback.print_exception(error)
+    number = error.errno if isinstance(error, OSError) else None
+    return {"kind": type(error).__name__, "errno": number, "text": str(error) or type(error).__name__}
+
+
+def _raised(told: Mapping[str, Any]) -> Exception:
+    if "full" in told:
+        path, needed, free, problem = told["full"]
+        return StoreFull(path, needed, free, problem=problem)
+    error = _KINDS.get(told["kind"], OSError)(told["text"])
+    error.errno = told["errno"]
+    return error
 
 
 def _send(connection: socket.socket, views: list[memoryview]) -> None:

@@ -51,7 +51,8 @@ class Store(Protocol):
 
         First of all `unfinished` is written into the file of that name, which goes once the manifest is there.
         `manifest` is called once the files are written, so that digests can be computed beside the writing.
-        Raises FileExistsError when the directory already holds a manifest.
+        Raises FileExistsError when the directory already holds a manifest, StoreFull when there is no room. A write
+        that fails removes what it made.
         """
 
     def read(self, path: str, *, max_bytes: int) -> bytes:
@@ -122,3 +123,8 @@ def safe_path(path: str) -> str:
     for component in path.split("/"):
         safe_name(component)
     return path
+
+
+def size_of(parts: Parts) -> int:
+    """The bytes of a content."""
+    return sum(memoryview(part).nbytes for part in parts)

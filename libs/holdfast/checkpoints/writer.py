@@ -17,9 +17,11 @@ import structlog
 
 from holdfast.checkpoints import exact
 from holdfast.checkpoints.artifacts import Written, parts_of, write_artifacts
+from holdfast.checkpoints.pace import Pace
 from holdfast.checkpoints.saver import Saver, start_saver
 from holdfast.checkpoints.snapshot import STATE, Snapshot, checkpoint_id, manifest_fields
 from holdfast.checkpoints.store import Parts, Store
+from holdfast.errors import HoldfastError
 from holdfast.fingerprint import fingerprint
 from holdfast.v1 import checkpoint_pb2
 from holdfast.worker.run import Run
@@ -39,12 +41,15 @@ class _Job:
 class CheckpointWriter:
     """Writes the checkpoints of one run and reports each as saved when it is durable.
 
-    Use as a context manager; leaving it waits for the last save. `start` starts the saver process, at the first save
-    that needs it and again after it died.
+    Use as a context manager; leaving it waits for the last save. `pace` is told of every periodic save. `start` starts
+    the saver process, at the first save that needs it and again after it died.
     """
 
-    def __init__(self, store: Store, run: Run, *, start: Callable[[str], Saver] = start_saver) -> None:
+    def __init__(
+        self, store: Store, run: Run, *, pace: Pace | None = None, start: Callable[[str], Saver] = start_saver
+    ) -> None:
         self._store = store
+        self._pace = pace or Pace(0.0)
         self._run = run
         self._start = start
         self._saver: Saver | None = None
@@ -52,6 +57,9 @@ class CheckpointWriter:
         self._waiting: _Job | None = None
         self._busy = False
         self._closing = False
+        # Of the periodic saves that failed in a row: how many, and what the last event said of them.
+        self._failed = 0
+        self._told = ""
         self._thread = threading.Thread(target=self._work, name="checkpoint-writer", daemon=True)
         self._thread.start()
 
@@ -65,16 +73,19 @@ class CheckpointWriter:
 
     @property
     def busy(self) -> bool:
-        """Whether a save is under way: a caller may then spare itself the copy of its state."""
+        """Whether a save is under way."""
         return self._busy
 
     def save(self, snapshot: Snapshot, kind: checkpoint_pb2.CheckpointType, *, wait: bool = False) -> None:
         """Hands a snapshot over. While one is being written, the newest waiting one replaces an older waiting one.
 
-        With `wait`, returns when it is durable and raises what went wrong (OSError, ValueError). Without, a failed save
-        becomes a CHECKPOINT_FAILED event and the run goes on: the previous checkpoint is still good.
+        With `wait`, returns when it is durable and raises what went wrong (StoreFull, OSError, ValueError). Without,
+        the run goes on: the previous checkpoint is still good. The first failure becomes a CHECKPOINT_FAILED event,
+        the next success after it a CHECKPOINT_RECOVERED one.
         """
         job = _Job(snapshot, kind, wait)
+        if not wait:
+            self._pace.begun()
         with self._changed:
             self._waiting = job
             self._changed.notify_all()
@@ -106,9 +117,11 @@ class CheckpointWriter:
                 self._busy = True
             try:
                 self._write(job)
+                self._tell_recovery(job)
             except Exception as error:  # noqa: BLE001 - a full disk or a bad state must not end the thread; it is told below
                 job.error = error
                 if not job.awaited:
+                    self._pace.failed()
                     self._tell_failure(job, error)
             with self._changed:
                 self._busy = False
@@ -137,6 +150,7 @@ class CheckpointWriter:
             written = write_artifacts(self._store, checkpoint.checkpoint_id, files, fields)
         else:
             written = self._write_beside(checkpoint.checkpoint_id, files, fields)
+            self._pace.ended(written.seconds)
         checkpoint.uri = written.path
         checkpoint.manifest_digest = written.manifest_digest
         checkpoint.size_bytes = written.size_bytes
@@ -157,11 +171,28 @@ class CheckpointWriter:
             saver.close()
 
     def _tell_failure(self, job: _Job, error: Exception) -> None:
+        """Once for as long as the same goes wrong: an hour on a full disk is one event, not thousands."""
+        self._failed += 1
+        if self._told == type(error).__name__:
+            return
+        self._told = type(error).__name__
         where = f"{job.snapshot.unit_name} {job.snapshot.unit}"
-        log.error("Checkpoint not saved", at=where, store=self._store.url, exc_info=error)
+        expected = isinstance(error, HoldfastError)  # its words are enough
+        log.error("Checkpoint not saved", at=where, error=str(error), exc_info=None if expected else error)
         self._run.notice(
             "CHECKPOINT_FAILED",
             f"The checkpoint at {where} could not be saved to {self._store.url}: {error}. "
             "The run goes on; the previous checkpoint is still good. Check the store's space and rights.",
-            {"error": type(error).__name__},
+            {"error": self._told, **(error.metadata if isinstance(error, HoldfastError) else {})},
         )
+
+    def _tell_recovery(self, job: _Job) -> None:
+        failed, self._failed, self._told = self._failed, 0, ""
+        if failed:
+            where = f"{job.snapshot.unit_name} {job.snapshot.unit}"
+            log.info("Checkpoints are saved again", at=where, failed=failed)
+            self._run.notice(
+                "CHECKPOINT_RECOVERED",
+                f"Checkpoints are saved again, at {where}, after {failed} that failed",
+                {"failed": str(failed)},
+            )

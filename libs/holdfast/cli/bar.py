@@ -80,7 +80,10 @@ class Bar:
         operation = update.operation.message
         if update.event is not None:
             self._tell(update.event, operation.attempt)
-        elif update.progress is None and operation.status != operation_pb2.OPERATION_STATUS_RUNNING:
+            return
+        if update.progress is None and operation.HasField("checkpoint"):
+            self._saved = position(operation.checkpoint)  # few of the periodic ones have an event
+        if update.progress is None and operation.status != operation_pb2.OPERATION_STATUS_RUNNING:
             self._describe(str(update.operation.status).lower().replace("_", " "))
         else:
             self._show_progress(operation)

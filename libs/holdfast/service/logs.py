@@ -7,6 +7,8 @@ import sys
 
 import structlog
 
+from holdfast.logstream import log_stream
+
 
 def configure_logging(process: str, *, level: str = "info", **context: str) -> None:
     """Binds `process` and `context` to every line this process logs.
@@ -14,6 +16,8 @@ def configure_logging(process: str, *, level: str = "info", **context: str) -> N
     Workers and runs add `operation`, `attempt` and `worker` by structlog.contextvars.
     """
     terminal = sys.stderr.isatty()
+    if sys.stderr is sys.__stderr__ and not terminal:
+        sys.stderr = log_stream(2)
     renderer: structlog.typing.Processor = (
         structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer()
     )

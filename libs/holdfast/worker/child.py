@@ -22,6 +22,7 @@ from typing import NoReturn
 import structlog
 
 from holdfast.errors import HoldfastError
+from holdfast.logstream import log_stream
 from holdfast.v1 import operation_pb2, worker_pb2
 from holdfast.worker.pipe import PipeRun
 from holdfast.worker.run import Run, RunStopped, StopKind
@@ -136,8 +137,7 @@ def _redirect(log_path: Path) -> None:
     os.dup2(log_file, 2)
     os.close(log_file)
     os.close(nothing)
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]  # real files here
+    sys.stdout, sys.stderr = log_stream(1), log_stream(2)
 
 
 def _prefer_for_oom() -> None:

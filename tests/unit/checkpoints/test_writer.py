@@ -66,7 +66,7 @@ def test_a_cancel_right_after_a_periodic_save_has_a_place_of_its_own(tmp_path: P
 
 
 def failing() -> bytes:
-    raise OSError(28, "No space left on device")
+    raise OSError(5, "Input/output error")
 
 
 def test_a_failed_periodic_save_is_told_and_the_next_one_works(tmp_path: Path) -> None:
@@ -75,16 +75,16 @@ def test_a_failed_periodic_save_is_told_and_the_next_one_works(tmp_path: Path) -
         writer.save(Snapshot(1, "epoch", {}, {"a": failing}), PERIODIC)
         assert run.noticed.wait(30)
         writer.save(Snapshot(2, "epoch", {}), PERIODIC, wait=True)
-    ((kind, message),) = run.notices
-    assert kind == "CHECKPOINT_FAILED"
+    (kind, message), (recovered, _) = run.notices
+    assert (kind, recovered) == ("CHECKPOINT_FAILED", "CHECKPOINT_RECOVERED")
     assert "epoch 1" in message
-    assert "No space left" in message
+    assert "Input/output error" in message
     assert [checkpoint.unit for checkpoint in run.saved] == [2]
 
 
 def test_a_failed_awaited_save_raises(tmp_path: Path) -> None:
     run = ListeningRun()
-    with CheckpointWriter(open_store(str(tmp_path)), run) as writer, pytest.raises(OSError, match="No space"):
+    with CheckpointWriter(open_store(str(tmp_path)), run) as writer, pytest.raises(OSError, match="Input/output"):
         writer.save(Snapshot(1, "epoch", {}, {"a": failing}), CANCELLATION, wait=True)
     assert run.saved == []
     assert run.notices == []

@@ -14,12 +14,19 @@ import torch
 
 from holdfast import fingerprint
 from holdfast.bundle import BUNDLE, load_bundle
-from holdfast.checkpoints import discover_checkpoints, load_checkpoint, open_store
+from holdfast.checkpoints import (
+    CheckpointWriter,
+    FinalWrites,
+    discover_checkpoints,
+    load_checkpoint,
+    local,
+    open_store,
+)
 from holdfast.checkpoints.local import LocalStore
-from holdfast.errors import Corrupted, InvalidRequest, NotFound, NotPossible
+from holdfast.errors import Corrupted, InvalidRequest, NotFound, NotPossible, StoreFull
 from holdfast.networks import InputWindows
 from holdfast.v1 import checkpoint_pb2
-from holdfast.worker.run import RunStopped, StopKind
+from holdfast.worker.run import Run, RunStopped, StopKind
 from tests.exact.training import OPERATION, Killed, Workplace, strategy_text, write_market
 from trainer import loop
 from trainer.run import execute
@@ -245,12 +252,79 @@ def test_a_full_disk_at_the_end_is_told_and_hides_nothing(
 
 def test_periodic_saves_keep_their_distance(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHECKPOINT_SPACING_SECONDS", "3600")
-    place = make(every_epochs=1, every_steps=1)
+    place = make(every_epochs=1, every_steps=3)
     run, outcome = place.attempt_once()
     assert outcome is not None
-    assert run.saved == []
-    place.attempt_once(interrupt_at=30)
-    assert place.newest() is not None
+    # The first is saved all the same: whatever kills this attempt, the next one begins later.
+    assert [(saved.unit, saved.step) for saved in run.saved] == [(0, 3)]
+
+
+def test_the_first_new_epoch_of_every_attempt_is_saved(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHECKPOINT_SPACING_SECONDS", "3600")
+    place = make(every_epochs=5)
+    whole, _ = make(every_epochs=0).attempt_once()
+    shutil.rmtree(place.directory / "store")
+    reached = []
+    for _ in range(3):
+        # Killed in the second epoch of the attempt: before the interval, and before the spacing.
+        _, outcome = place.attempt_once(interrupt_at=whole.looks // 7 + 6, how=Killed)
+        assert outcome is None
+        newest = place.newest()
+        assert newest is not None
+        reached.append(newest.checkpoint_id)
+    assert reached == [f"{OPERATION}/1-1", f"{OPERATION}/2-2", f"{OPERATION}/3-3"]
+
+
+@pytest.fixture
+def full(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """A disk without room for a model, as long as the list is not empty."""
+    state = [True]
+
+    def check(directory: Path, needed: int) -> None:
+        if state and directory.parent.name == "models":
+            raise OSError(28, "No space left on device", str(directory))
+
+    monkeypatch.setattr(local, "check_room", check)
+    return state
+
+
+def test_a_model_that_finds_no_room_fails_with_a_reason_and_the_rest_is_kept(
+    make: Make, monkeypatch: pytest.MonkeyPatch, full: list[bool]
+) -> None:
+    monkeypatch.setenv("STORE_FULL_WAIT_SECONDS", "0")
+    place = make()
+    run = place.run()
+    with pytest.raises(StoreFull, match="models/training-1-1") as caught:
+        execute(run)
+    assert caught.value.reason == "STORE_FULL"
+    assert not (place.directory / "store" / "models").exists()
+    full.clear()
+    # All that is done again is the test of the best model.
+    again, outcome = place.attempt_once()
+    assert outcome is not None
+    assert {report.phase for report in again.reports} == {"loading data", "testing"}
+    shutil.rmtree(place.directory / "store")
+    place.attempt = 0
+    _, whole = place.attempt_once()
+    assert whole is not None
+    assert outcome.digests == whole.digests
+
+
+def test_a_model_waits_for_room(make: Make, monkeypatch: pytest.MonkeyPatch, full: list[bool]) -> None:
+    now = [0.0]
+
+    def pause(seconds: float) -> None:
+        now[0] += seconds
+        if now[0] > 30.0:
+            full.clear()
+
+    def patient(run: Run, writer: CheckpointWriter, settings: object) -> FinalWrites:
+        return FinalWrites(run, writer, longest=600.0, at_stop=15.0, clock=lambda: now[0], pause=pause)
+
+    monkeypatch.setattr(FinalWrites, "of", patient)
+    run, outcome = make(every_epochs=0).attempt_once()
+    assert outcome is not None
+    assert [kind for kind, _ in run.notices] == ["WAITING_FOR_SPACE", "WAIT_FOR_SPACE_ENDED"]
 
 
 def test_changed_market_data_is_refused_and_with_permission_noted(make: Make) -> None:

@@ -1,8 +1,16 @@
 -- name: save_checkpoint
 -- The catalogue's row and the operation's pointer change together. $1 operation, $2 attempt, $3 statuses,
 -- $4 id, $5 type, $6 unit name, $7 unit, $8 step, $9 manifest digest, $10 size, $11 data digest, $12 time,
--- $13 event type, $14 message, $15 details, $16 the attempt that saved it.
-WITH live AS (
+-- $13 event type, $14 message, $15 details, $16 the attempt that saved it, $17 seconds between two events of periodic
+-- ones: the story tells of the first of an attempt and then of one in so many seconds.
+WITH story AS MATERIALIZED (
+    SELECT $13 <> 'CHECKPOINT_SAVED' OR $5 <> 'PERIODIC' OR coalesce((
+        -- The newest such event; found from the story's end backwards.
+        SELECT e.time <= clock_timestamp() - make_interval(secs => $17) FROM operation_events e
+        WHERE e.operation_id = $1 AND e.attempt = $2 AND e.type = $13 AND e.details ->> 'type' = 'PERIODIC'
+        ORDER BY e.sequence DESC LIMIT 1
+    ), true) AS told
+), live AS (
     UPDATE operations SET
         -- Reports may come late: the pointer never goes back.
         checkpoint_id = CASE
@@ -10,16 +18,17 @@ WITH live AS (
                 SELECT 1 FROM checkpoints c
                 WHERE c.id = operations.checkpoint_id AND (c.attempt, c.unit, c.step) > ($16::integer, $7::bigint, $8::bigint)
             ) THEN checkpoint_id ELSE $4 END,
-        update_time = clock_timestamp(), last_sequence = last_sequence + 1
+        update_time = clock_timestamp(), last_sequence = last_sequence + story.told::integer
+    FROM story
     WHERE id = $1 AND attempt = $2 AND status = ANY ($3) AND NOT EXISTS (SELECT 1 FROM checkpoints WHERE id = $4)
-    RETURNING *
+    RETURNING operations.*, story.told
 ), saved AS (
     INSERT INTO checkpoints (id, operation_id, attempt, type, unit_name, unit, step, manifest_digest, size_bytes,
                              data_digest, create_time)
     SELECT $4, id, $16, $5, $6, $7, $8, $9, $10, $11, $12 FROM live
 ), event AS (
     INSERT INTO operation_events (operation_id, sequence, time, attempt, type, status, message, details)
-    SELECT id, last_sequence, update_time, attempt, $13, status, $14, $15 FROM live
+    SELECT id, last_sequence, update_time, attempt, $13, status, $14, $15 FROM live WHERE told
 )
 SELECT live.*, NULL AS checkpoint FROM live;
 
