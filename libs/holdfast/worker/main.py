@@ -18,11 +18,11 @@ from holdfast.worker.forkserver import ForkServer
 from holdfast.worker.identity import Identity, identify, own_directory
 from holdfast.worker.outbox import Outbox
 from holdfast.worker.registration import Registration
-from holdfast.worker.runs import Patience, StopPlan
 from holdfast.worker.service import Desk, make_service
 from holdfast.worker.shutdown import shut_down
 from holdfast.worker.slots import Slots, Workplace
 from holdfast.worker.stall import StallLimit
+from holdfast.worker.stopping import Patience, StopPlan
 from holdfast.worker.supervision import Supervision
 
 log = structlog.get_logger()

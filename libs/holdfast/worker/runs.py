@@ -9,45 +9,24 @@ import asyncio
 import signal
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
 from holdfast.errors import HoldfastError
 from holdfast.v1 import checkpoint_pb2, operation_pb2, worker_pb2
-from holdfast.worker import procfs, runlogs
+from holdfast.worker import runlogs
 from holdfast.worker.endings import Ending, StopReason, conclude
 from holdfast.worker.executor import Executor, Exit, RunProcess
 from holdfast.worker.run import StopKind
-from holdfast.worker.stall import NO_LIMIT, StallLimit, Vigil, position
+from holdfast.worker.stall import Vigil, position
+from holdfast.worker.stopping import Patience, StopPlan, held_by_the_kernel, kill
 from holdfast.worker.wire import Order
 
 log = structlog.get_logger()
 
 _LEAVE_SECONDS = 5.0  # between a run's last word and its process's end; then it is killed
-# Between SIGKILL and the end that is reported without the process's: the kernel may hold a dead process for ever.
-HELD_SECONDS = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class StopPlan:
-    """How long a run may take to stop, in seconds: by itself, then after SIGTERM; then SIGKILL."""
-
-    cooperative: float
-    terminate: float
-
-
-AT_ONCE = StopPlan(0.0, 0.0)
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long a run may be silent, how it is stopped then, and how many seconds the kernel may hold a killed one."""
-
-    stall: StallLimit = NO_LIMIT
-    stalled_plan: StopPlan = AT_ONCE
-    held_seconds: float = HELD_SECONDS
+_LOG_SECONDS = 5.0  # for reading the end of a log; its file system may be what keeps runs from going on
 
 
 class RunHandle:
@@ -118,7 +97,7 @@ class RunHandle:
             # A defect here must not leave the operation without an end, nor the process without one.
             log.exception("Run's supervision failed")
             if self._process is not None:
-                await self._kill(self._process)
+                await kill(self._process, self._patience.held_seconds)
             finished = worker_pb2.RunFinished(run=self.ref, outcome=worker_pb2.RUN_OUTCOME_FAILED)
             finished.failure.reason = "INTERNAL"
             finished.failure.message = f"The worker met a defect ({type(error).__name__}); its log has the details"
@@ -154,7 +133,7 @@ class RunHandle:
             raise error
         else:
             ended = await self._supervise(self._launch.result())
-        tail = await asyncio.to_thread(runlogs.tail, self._log_path)
+        tail = await self._log_tail()
         return conclude(
             Ending(
                 run=self.ref,
@@ -171,6 +150,14 @@ class RunHandle:
             )
         )
 
+    async def _log_tail(self) -> list[str]:
+        try:
+            async with asyncio.timeout(_LOG_SECONDS):
+                return await asyncio.to_thread(runlogs.tail, self._log_path)
+        except (OSError, TimeoutError) as error:
+            log.warning("Run's log cannot be read", path=str(self._log_path), error=repr(error))
+            return []
+
     async def _begin(self) -> RunProcess:
         # Two attempts of one operation never run at once on one worker. All of them: the last one may have ended by
         # never beginning, while an earlier one is still being killed.
@@ -181,7 +168,7 @@ class RunHandle:
         process = await self._executor.launch(self.order, self._log_path, self._receive)
         if self.stopping is not None:
             # The stop came as the fork was answered; a cancelled launch may succeed all the same.
-            await self._kill(process)
+            await kill(process, self._patience.held_seconds)
             process.close()
             raise asyncio.CancelledError
         self._process = process
@@ -217,34 +204,20 @@ class RunHandle:
         killed = asyncio.create_task(self._killed.wait(), name=f"killed {self.ref.operation_id}")
         try:
             await asyncio.wait([gone, said, killed], return_when=asyncio.FIRST_COMPLETED)
+            if self._killed.is_set():
+                await asyncio.wait([gone], timeout=self._patience.held_seconds)
             # The other of the two follows at once, or is helped: a silent process is killed, a pipe that something
             # else holds open is not waited for.
-            if not self._killed.is_set():
+            if gone.done() or not self._killed.is_set():
                 await asyncio.wait([gone, said], timeout=_LEAVE_SECONDS)
-            if not gone.done():
-                if not self._killed.is_set():
-                    log.warning("Run's process stays after its last word; killing it", pid=process.pid)
-                    self._send(signal.SIGKILL)
+            if not gone.done() and not self._killed.is_set():
+                log.warning("Run's process stays after its last word; killing it", pid=process.pid)
+                self._send(signal.SIGKILL)
                 await asyncio.wait([gone], timeout=self._patience.held_seconds)
-            return gone.result() if gone.done() else self._held(process)
+            return gone.result() if gone.done() else held_by_the_kernel(process)
         finally:
             for task in (gone, said, killed):
                 task.cancel()
-
-    def _held(self, process: RunProcess) -> Exit:
-        # A killed process runs no code of its own any more, even while the kernel holds it inside a call to a dead disk
-        # or server. That one call may still end; all that it can write to belongs to this attempt alone.
-        doing = procfs.activity(process.pid)
-        log.error("Run's process is killed and does not go; left to the kernel", pid=process.pid, state=doing.letter)
-        return Exit(held=f"its process {process.pid} was killed but {doing.words} (state {doing.letter})")
-
-    async def _kill(self, process: RunProcess) -> None:
-        process.signal(signal.SIGKILL)
-        gone = asyncio.create_task(process.gone(), name=f"gone {self.ref.operation_id}")
-        try:
-            await asyncio.wait([gone], timeout=self._patience.held_seconds)
-        finally:
-            gone.cancel()
 
     def _tell(self) -> None:
         if self._process is None or self.stopping is StopReason.FENCED:

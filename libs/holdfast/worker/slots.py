@@ -16,7 +16,8 @@ from holdfast.v1 import checkpoint_pb2, worker_pb2
 from holdfast.worker.endings import StopReason
 from holdfast.worker.executor import Executor
 from holdfast.worker.facts import Facts
-from holdfast.worker.runs import AT_ONCE, Patience, RunHandle, StopPlan
+from holdfast.worker.runs import RunHandle
+from holdfast.worker.stopping import AT_ONCE, Patience, StopPlan
 from holdfast.worker.wire import Order
 
 log = structlog.get_logger()

@@ -19,10 +19,10 @@ from holdfast.worker.fence import Fence
 from holdfast.worker.identity import identify
 from holdfast.worker.outbox import Outbox
 from holdfast.worker.run import StopKind
-from holdfast.worker.runs import Patience, StopPlan
 from holdfast.worker.shutdown import shut_down
 from holdfast.worker.slots import Slots, Workplace
 from holdfast.worker.stall import StallLimit
+from holdfast.worker.stopping import Patience, StopPlan
 from holdfast.worker.supervision import Supervision
 from holdfast.worker.wire import Order
 
