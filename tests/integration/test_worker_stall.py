@@ -43,13 +43,14 @@ async def test_a_stopped_process_is_continued_to_save_and_has_failed(bench: Benc
     finished = await bench.coordinator.end_of("op-1")
     assert finished.outcome == worker_pb2.RUN_OUTCOME_FAILED
     assert finished.failure.reason == "RUN_STALLED"
-    assert f"its process {pid} is stopped: it got a SIGSTOP" in finished.failure.message
+    assert f"process {pid} is stopped by a SIGSTOP or a debugger (state T)" in finished.failure.message
     # Nothing was lost: it was continued, asked to save, and did.
     assert finished.checkpoint.type == checkpoint_pb2.CHECKPOINT_TYPE_SHUTDOWN
     assert f"its last checkpoint is epoch {finished.checkpoint.unit}: continue with" in finished.failure.message
-    assert stalls(bench, "op-1") == ["RUN_UNRESPONSIVE", "RUN_STALLED"]
-    warning = bench.coordinator.notices("op-1", "RUN_UNRESPONSIVE")[0]
-    assert f"kill -CONT {pid}" in warning.message
+    # On a machine that is very busy there may have been a false alarm before.
+    assert stalls(bench, "op-1")[-1] == "RUN_STALLED"
+    warnings = bench.coordinator.notices("op-1", "RUN_UNRESPONSIVE")
+    assert any(f"kill -CONT {pid}" in warning.message for warning in warnings)
     assert "in _epochs" in log_of(bench, "op-1")
     assert not alive(pid)
     # Its neighbour and the worker noticed nothing.
@@ -62,7 +63,7 @@ async def test_a_deadlock_shows_its_stacks_in_the_log(bench: Bench) -> None:
     await bench.run("op-1", do="deadlock")
     finished = await bench.coordinator.end_of("op-1")
     assert (finished.outcome, finished.failure.reason) == (worker_pb2.RUN_OUTCOME_FAILED, "RUN_STALLED")
-    assert "waits for something that does not come: a lock" in finished.failure.message
+    assert "waits for a lock, a thread" in finished.failure.message
     assert (
         "its last checkpoint is epoch 12: continue with `holdfast operations resume op-1`" in finished.failure.message
     )
@@ -88,12 +89,14 @@ async def test_a_short_silence_gets_its_warning_and_its_all_clear(bench: Bench) 
     await bench.run("op-1", do="silent", seconds=1.0)
     finished = await bench.coordinator.end_of("op-1")
     assert finished.outcome == worker_pb2.RUN_OUTCOME_COMPLETED
-    assert stalls(bench, "op-1") == ["RUN_UNRESPONSIVE", "RUN_RESPONSIVE"]
-    assert "in 'training', at epoch 4" in bench.coordinator.notices("op-1", "RUN_UNRESPONSIVE")[0].message
+    assert stalls(bench, "op-1")[:2] == ["RUN_UNRESPONSIVE", "RUN_RESPONSIVE"]
+    assert "RUN_STALLED" not in stalls(bench, "op-1")
+    warnings = bench.coordinator.notices("op-1", "RUN_UNRESPONSIVE")
+    assert any("in 'training', at epoch 4" in warning.message for warning in warnings)
 
 
 async def test_a_worker_that_was_frozen_itself_blames_no_run(bench: Bench) -> None:
-    await bench.up(RUN_STALLED_SECONDS="1")
+    await bench.up(RUN_STALLED_SECONDS="2")
     assert bench.worker is not None
     await bench.run("op-1", do="epochs")
     pid = await bench.coordinator.pid_of("op-1")
@@ -102,7 +105,7 @@ async def test_a_worker_that_was_frozen_itself_blames_no_run(bench: Bench) -> No
     processes = [psutil.Process(bench.worker.pid), *psutil.Process(bench.worker.pid).children(recursive=True)]
     for process in processes:
         process.suspend()
-    await asyncio.sleep(1.5)
+    await asyncio.sleep(2.2)
     for process in processes:
         process.resume()
     before = len(bench.coordinator.facts("progress"))

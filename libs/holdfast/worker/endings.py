@@ -145,14 +145,14 @@ def _stalled(ending: Ending, failure: operation_pb2.Failure) -> None:
         how = "It was killed"
     else:
         failure.exit_code, failure.signal = ending.exit.code, ending.exit.signal
-        how = f"Its process {_death(ending)}"
+        how = f"It {_death(ending)}"
     saved = describe(ending.checkpoint)
     kept = (
         f"its last checkpoint is {saved}: continue with `holdfast operations resume {ending.run.operation_id}`"
         if saved
         else "no checkpoint was saved in this attempt"
     )
-    failure.message = f"The run stood still: {ending.stop_text}. {how}; {kept}{_held(ending.exit)}"
+    failure.message = f"The run gave {ending.stop_text}. {how}; {kept}{_held(ending.exit)}"
 
 
 def _held(exited: Exit) -> str:

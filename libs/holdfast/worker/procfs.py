@@ -23,15 +23,13 @@ def activity(pid: int, proc: Path = _PROC) -> Activity:
     states = dict(_states(proc / str(pid)))
     main = states.get(pid, "")
     if main in {"T", "t"}:
-        return Activity(
-            main, "is stopped: it got a SIGSTOP, or a debugger holds it", f"continue it with `kill -CONT {pid}`"
-        )
+        return Activity(main, "is stopped by a SIGSTOP or a debugger", f"continue it with `kill -CONT {pid}`")
     held = next((thread for thread, state in states.items() if state == "D"), None)
     if held is not None:
         place = _place(proc / str(pid) / "task" / str(held))
         return Activity(
             "D",
-            f"waits inside the kernel{place}: a disk or a network file system does not answer",
+            f"waits inside the kernel{place} for a disk or a network file system that does not answer",
             "look at the mounts of the artifact store and of the data directory",
         )
     if main == "R":
@@ -44,7 +42,7 @@ def activity(pid: int, proc: Path = _PROC) -> Activity:
         return Activity(main or "gone", "is about to be gone", "wait a moment")
     return Activity(
         main,
-        "waits for something that does not come: a lock, a thread, a file system or a connection",
+        "waits for a lock, a thread, a file system or a connection that does not come",
         "look at the artifact store and the run's log",
     )
 

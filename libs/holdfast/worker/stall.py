@@ -131,20 +131,20 @@ class Vigil:
             )
             return
         pid, doing = self._process.pid, self._activity(self._process.pid)
-        state = f"its process {pid} {doing.words} (state {doing.letter})"
+        state = f"process {pid} {doing.words} (state {doing.letter})"
         details = {"silent_seconds": f"{seconds:.1f}", "pid": str(pid), "process_state": doing.letter}
         log.warning("No sign of life from the run", **details)
         if turn is Turn.SILENT:
             self._tell(
                 turn.value,
-                f"No sign of life for {lasted}, {self._where()}: {state}. What you can do: {doing.advice}. "
+                f"No sign of life for {lasted}, {self._where()}. Its {state}. What you can do: {doing.advice}. "
                 f"After {seconds_in_words(self._limit.seconds)} of silence it is stopped as FAILED and can be resumed",
                 details,
             )
             return
         self._tell(
             turn.value,
-            f"No sign of life for {lasted}, {self._where()}: {state}. The run is being stopped; where each of its "
+            f"No sign of life for {lasted}, {self._where()}. Its {state}. The run is being stopped; where each of its "
             f"threads stood is in its log, {self._log_path}",
             {**details, "log": str(self._log_path)},
         )

@@ -114,7 +114,7 @@ def test_a_run_without_a_process() -> None:
 
 STALLED: dict[str, Any] = {
     "stop": StopReason.STALLED,
-    "stop_text": "no sign of life for 300 s: its process 7 is stopped (state T)",
+    "stop_text": "no sign of life for 300 s: process 7 is stopped (state T)",
     "signals_sent": {15, 9},
 }
 
@@ -123,7 +123,7 @@ def test_a_stalled_run_has_failed_however_it_ended() -> None:
     killed = end(None, Exit(signal=9), checkpoint=CHECKPOINT, log_tail=["File x"], **STALLED)
     assert (killed.outcome, killed.failure.reason) == (worker_pb2.RUN_OUTCOME_FAILED, "RUN_STALLED")
     assert killed.failure.message == (
-        "The run stood still: no sign of life for 300 s: its process 7 is stopped (state T). Its process was killed by "
+        "The run gave no sign of life for 300 s: process 7 is stopped (state T). It was killed by "
         "SIGKILL; its last checkpoint is epoch 29: continue with `holdfast operations resume op-1`"
     )
     assert (killed.failure.signal, list(killed.failure.log_tail)) == (9, ["File x"])

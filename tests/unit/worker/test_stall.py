@@ -125,7 +125,7 @@ async def test_a_silent_run_is_warned_of_dumped_continued_and_given_up(tmp_path:
     assert [kind for kind, _, _ in watched.events] == ["RUN_UNRESPONSIVE", "RUN_STALLED"]
     warning, stalled = watched.events
     assert warning[1] == (
-        "No sign of life for 30 s, in 'training', at epoch 12: its process 4711 is stopped (state T). What you can do: "
+        "No sign of life for 30 s, in 'training', at epoch 12. Its process 4711 is stopped (state T). What you can do: "
         "continue it. After 300 s of silence it is stopped as FAILED and can be resumed"
     )
     assert warning[2] == {"silent_seconds": "30.0", "pid": "4711", "process_state": "T"}
@@ -133,7 +133,7 @@ async def test_a_silent_run_is_warned_of_dumped_continued_and_given_up(tmp_path:
     # The stacks first: a stopped process must show where it stood before it takes a step.
     assert watched.script.signals == [wire.STACKS_SIGNAL, signal.SIGCONT]
     assert "no sign of life for 300 s; the stacks of all threads:" in watched.log.read_text()
-    assert watched.given_up == ["no sign of life for 300 s: its process 4711 is stopped (state T)"]
+    assert watched.given_up == ["no sign of life for 300 s: process 4711 is stopped (state T)"]
     assert watched.script.now == 301.0  # the first beat brought a sign
 
 
@@ -175,7 +175,7 @@ def test_how_far_a_run_had_come() -> None:
         ({7: "T", 8: "T"}, "T", "is stopped", "kill -CONT 7"),
         ({7: "S", 8: "D"}, "D", "inside the kernel (in rpc_wait_bit_killable)", "mounts"),
         ({7: "R", 8: "S"}, "R", "computes", "RUN_STALLED_SECONDS"),
-        ({7: "S", 8: "R"}, "S", "waits for something", "log"),
+        ({7: "S", 8: "R"}, "S", "waits for a lock", "log"),
         ({7: "Z"}, "Z", "about to be gone", ""),
         ({}, "gone", "about to be gone", ""),
     ],
