@@ -33,6 +33,8 @@ class Settings(BaseSettings):
     orphan_timeout_seconds: float = Field(60.0, alias="ORPHAN_TIMEOUT_SECONDS", gt=0, allow_inf_nan=False)
     orphan_check_interval_seconds: float = Field(15.0, alias="ORPHAN_CHECK_INTERVAL_SECONDS", gt=0, allow_inf_nan=False)
     heartbeat_interval_seconds: float = Field(1.0, alias="HEARTBEAT_INTERVAL_SECONDS", gt=0, allow_inf_nan=False)
+    # Without a sign of life from a run's own code for so long, it is stopped as FAILED; 0: never.
+    run_stalled_seconds: float = Field(300.0, alias="RUN_STALLED_SECONDS", ge=0, allow_inf_nan=False)
     checkpoint_max_age_days: int = Field(30, alias="CHECKPOINT_MAX_AGE_DAYS", ge=1)
     checkpoint_quarantine_days: int = Field(7, alias="CHECKPOINT_QUARANTINE_DAYS", ge=1)
     checkpoint_cleanup_interval_hours: float = Field(

@@ -152,7 +152,7 @@ def _inputs(
     bundle: Bundle, strategy: Strategy, series: Mapping[str, Mapping[str, Bars]], look: Callable[[], None]
 ) -> dict[str, Array]:
     found: dict[str, Array] = {}
-    for symbol, inputs in build_inputs(strategy, series).items():
+    for symbol, inputs in build_inputs(strategy, series, look).items():
         if list(inputs.names) != list(bundle.input_names):
             raise NotPossible(
                 f"The model's inputs are {', '.join(bundle.input_names)}; this strategy gives "

@@ -9,6 +9,7 @@ Prices are per bar: `close[t]` is the price of the decision; what follows it, fr
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -53,11 +54,16 @@ class Labels:
     known: NDArray[np.bool_]
 
 
-def build_labels(config: training.Labels, bars: Bars, *, classification: bool) -> Labels:
-    """The labels a strategy asks for: classes (SHORT, FLAT, LONG), or returns for a regression."""
+def build_labels(
+    config: training.Labels, bars: Bars, *, classification: bool, look: Callable[[], None] = lambda: None
+) -> Labels:
+    """The labels a strategy asks for: classes (SHORT, FLAT, LONG), or returns for a regression.
+
+    `look` is called now and then and may raise to stop: a long horizon or window over many bars takes minutes.
+    """
     if config.type == "triple_barrier":
         unit = (
-            rolling_volatility(bars.close, config.volatility_window)
+            rolling_volatility(bars.close, config.volatility_window, look)
             if config.unit == "volatility"
             else np.ones(len(bars.close))
         )
@@ -68,6 +74,7 @@ def build_labels(config: training.Labels, bars: Bars, *, classification: bool) -
             horizon=config.horizon,
             upper=config.upper * unit,
             lower=config.lower * unit,
+            look=look,
         )
     if config.type == "zigzag":
         return zigzag(bars.close, threshold=config.threshold)
@@ -83,6 +90,7 @@ def triple_barrier(
     horizon: int,
     upper: NDArray[np.float64],
     lower: NDArray[np.float64],
+    look: Callable[[], None] = lambda: None,
 ) -> Labels:
     """Which barrier is touched first: LONG, SHORT, or FLAT when neither is within `horizon` bars.
 
@@ -100,6 +108,7 @@ def triple_barrier(
     values[known] = FLAT
     waiting = np.flatnonzero(known)
     for ahead in range(1, horizon + 1):
+        look()
         short = low[waiting + ahead] <= below[waiting]
         long = ~short & (high[waiting + ahead] >= above[waiting])
         values[waiting[short]] = SHORT
@@ -110,7 +119,9 @@ def triple_barrier(
     return Labels(values=values, ends=_ends(bars, horizon), known=known)
 
 
-def rolling_volatility(close: NDArray[np.float64], window: int) -> NDArray[np.float64]:
+def rolling_volatility(
+    close: NDArray[np.float64], window: int, look: Callable[[], None] = lambda: None
+) -> NDArray[np.float64]:
     """Sample standard deviation (n - 1) of the last `window` one-bar log returns; NaN before there are as many.
 
     Every window is summed afresh: a running sum would carry its rounding along.
@@ -122,6 +133,7 @@ def rolling_volatility(close: NDArray[np.float64], window: int) -> NDArray[np.fl
     # In blocks, since the deviations of all windows at once may not fit into memory.
     block = max(_BLOCK_FLOATS // window, 1)
     for start in range(0, len(windows), block):
+        look()
         part = windows[start : start + block]
         volatility[window + start : window + start + len(part)] = part.std(axis=1, ddof=1)
     return volatility

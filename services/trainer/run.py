@@ -68,7 +68,7 @@ def execute(run: Run) -> operation_pb2.TrainingResult:
             reason="MARKET_DATA_CHANGED",
             metadata={"operation_id": assignment.operation_id},
         )
-    samples = build_samples(strategy, market, device)
+    samples = build_samples(strategy, market, device, lambda: _raise_if_stopped(run))
     del market
     _raise_if_stopped(run)
     seed_everything(strategy.training.seed)

@@ -82,19 +82,23 @@ def read_market(store: MarketStore, strategy: Strategy, between_reads: Callable[
     )
 
 
-def build_samples(strategy: Strategy, market: Market, device: torch.device) -> Samples:
+def build_samples(
+    strategy: Strategy, market: Market, device: torch.device, look: Callable[[], None] = lambda: None
+) -> Samples:
     """Inputs, labels and splits of all symbols, pooled; normalisation is fitted on the training samples alone.
 
+    `look` is called between the slow parts and may raise to stop.
     Raises InvalidRequest when a span has no sample, or an input has no value where it must have one.
     """
     classification = strategy.decisions.type == "classification"
     rows: list[list[NDArray[np.int64]]] = [[], [], []]
     values, targets = [], []
     offset = 0
-    inputs = build_inputs(strategy, market)
+    inputs = build_inputs(strategy, market, look)
     for symbol in strategy.data.symbols:
         seen = inputs[symbol]
-        labels = build_labels(strategy.training.labels, seen.base, classification=classification)
+        look()
+        labels = build_labels(strategy.training.labels, seen.base, classification=classification, look=look)
         first_usable = seen.first_valid + strategy.model.window - 1
         parts = split(seen.time, labels, _spans(strategy), first_usable=first_usable, purge_bars=strategy.purge_bars)
         for span, part in zip(rows, parts, strict=True):
@@ -102,11 +106,13 @@ def build_samples(strategy: Strategy, market: Market, device: torch.device) -> S
         values.append(seen.values)
         targets.append(labels.values)
         offset += len(seen.values)
+    look()
     pooled, target = np.concatenate(values), np.concatenate(targets)
     train, validation, test = (np.concatenate(span) for span in rows)
     _check_samples(strategy, train, validation, test)
     first = inputs[strategy.data.symbols[0]]
     normalisation = Normalisation.fit(pooled[train], first.normalise)
+    look()
     scale = 1.0 if classification else _scale(target[train])
     final = target if classification else (target / scale).astype(np.float32)
     return Samples(

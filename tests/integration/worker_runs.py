@@ -9,6 +9,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -101,6 +102,32 @@ def _hold_gil(run: Run, seconds: float) -> operation_pb2.TrainingResult:
     return _result()
 
 
+def _deadlock(run: Run) -> operation_pb2.TrainingResult:
+    """Two threads that each hold the lock the other wants; the main loop is one of them."""
+    mine, its = threading.Lock(), threading.Lock()
+    both = threading.Barrier(2)
+
+    def hold_its_and_want_mine() -> None:
+        with its:
+            both.wait()
+            with mine:
+                pass
+
+    run.checkpoint_saved(_checkpoint(run, 12, checkpoint_pb2.CHECKPOINT_TYPE_PERIODIC))
+    threading.Thread(target=hold_its_and_want_mine, daemon=True).start()
+    with mine:
+        both.wait()
+        with its:
+            return _result()
+
+
+def _silent(run: Run, seconds: float) -> operation_pb2.TrainingResult:
+    """Says nothing for a while, then is as before."""
+    run.progress(operation_pb2.Progress(phase="training", unit_name="epoch", unit=4))
+    time.sleep(seconds)
+    return _epochs(run, 100)
+
+
 def _spin(run: Run) -> operation_pb2.TrainingResult:
     """Computes in C for hours; neither other threads nor Python's signal handlers get a turn."""
     run.notice("READY", "spinning")
@@ -167,6 +194,8 @@ _DEEDS: dict[str, Callable[..., operation_pb2.TrainingResult]] = {
     "saving": _saving,
     "deaf": _deaf,
     "hold_gil": _hold_gil,
+    "deadlock": _deadlock,
+    "silent": _silent,
     "spin": _spin,
     "flood": _flood,
     "raise": _raise,

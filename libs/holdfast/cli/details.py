@@ -12,9 +12,13 @@ from holdfast.cli.words import STATUS_STYLES, number, position, progress_line, s
 
 if TYPE_CHECKING:
     from holdfast.sdk import Operation
-    from holdfast.v1 import checkpoint_pb2
+    from holdfast.v1 import checkpoint_pb2, operation_pb2
 
-__all__ = ["print_checkpoint", "print_fields", "print_operation"]
+__all__ = ["print_checkpoint", "print_fields", "print_operation", "print_silence"]
+
+# What the worker says of a run that gives no sign of life, and what takes it back.
+SILENCE_EVENTS = ("RUN_UNRESPONSIVE", "RUN_STALLED")
+LIFE_EVENT = "RUN_RESPONSIVE"
 
 
 def print_fields(fields: Iterable[tuple[str, str]]) -> None:
@@ -58,6 +62,13 @@ def print_operation(operation: Operation) -> None:
         conclude(operation)
     elif operation.failure:
         note(f"Last failure: {operation.failure.message}")
+
+
+def print_silence(story: Iterable[operation_pb2.OperationEvent], attempt: int) -> None:
+    """Says that the run gives no sign of life, if that is the last word on it: RUNNING alone would hide it."""
+    words = [e for e in story if e.attempt == attempt and e.type in (*SILENCE_EVENTS, LIFE_EVENT)]
+    if words and words[-1].type in SILENCE_EVENTS:
+        note(f"Warning, {when(words[-1].time)}: {words[-1].message}")
 
 
 def _attempt(attempt: int, most: int) -> str:

@@ -44,7 +44,7 @@ def list_operations(
 @app.command()
 def show(operation_id: Id, as_json: Json = False) -> None:
     """Show one operation in full."""
-    from holdfast.cli.details import print_operation
+    from holdfast.cli.details import print_operation, print_silence
     from holdfast.cli.output import print_json
     from holdfast.cli.plain import plain
 
@@ -54,6 +54,8 @@ def show(operation_id: Id, as_json: Json = False) -> None:
             print_json(plain(operation.message))
         else:
             print_operation(operation)
+            if operation.status == "RUNNING":
+                print_silence(holdfast.events(operation_id), operation.attempt)
 
 
 @app.command()

@@ -5,7 +5,7 @@ Row t uses only bars that have closed by the close of base bar t. Owns no normal
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,17 +58,22 @@ def load_market(store: MarketStore, strategy: Strategy, symbols: Sequence[str] =
     }
 
 
-def build_inputs(strategy: Strategy, market: Mapping[str, Mapping[str, Bars]]) -> dict[str, Inputs]:
+def build_inputs(
+    strategy: Strategy, market: Mapping[str, Mapping[str, Bars]], look: Callable[[], None] = lambda: None
+) -> dict[str, Inputs]:
     """Inputs for every symbol in `market`, which holds bars by symbol and timeframe.
 
-    A higher timeframe that is missing is built from the base bars; the base must be there.
+    A higher timeframe that is missing is built from the base bars; the base must be there. `look` is called between
+    columns and may raise to stop: with many symbols and bars all of them take minutes.
     Raises InvalidRequest when an input never gets a value, or is infinite or NaN after all had one (naming the time).
     """
     columns = plan(strategy)
-    return {symbol: _build(strategy, columns, symbol, dict(series)) for symbol, series in market.items()}
+    return {symbol: _build(strategy, columns, symbol, dict(series), look) for symbol, series in market.items()}
 
 
-def _build(strategy: Strategy, columns: list[Column], symbol: str, series: dict[str, Bars]) -> Inputs:
+def _build(
+    strategy: Strategy, columns: list[Column], symbol: str, series: dict[str, Bars], look: Callable[[], None]
+) -> Inputs:
     base_name = strategy.data.base
     if base_name not in series:
         raise InvalidRequest(f"{symbol}: the base timeframe {base_name} is missing from the market data.")
@@ -82,6 +87,7 @@ def _build(strategy: Strategy, columns: list[Column], symbol: str, series: dict[
         features = _Features(strategy, bars)
         index = None if timeframe == base_name else visible(base.time, base_name, bars.time, timeframe)
         for position in wanted:
+            look()
             column = features.column(columns[position])
             # A value too large for float32 becomes infinite here, and is told below.
             with np.errstate(over="ignore"):

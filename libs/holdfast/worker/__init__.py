@@ -8,6 +8,8 @@
     forkserver    the worker's side of the zygote        (the `process` executor)
     executor      the seam: how a run gets a process
     runs, endings one run from start to end, and what its end is called
+    stopping      how long a run may take to stop
+    stall, procfs whether a run stands still, and what the kernel says of its process
     slots         all runs here: start, cancel, fence, drain
     outbox, facts ends on disk, durable facts until acknowledged
     supervision, registration, service    the three conversations with the coordinator

@@ -24,6 +24,7 @@ import structlog
 from holdfast.errors import HoldfastError
 from holdfast.logstream import log_stream
 from holdfast.v1 import operation_pb2, worker_pb2
+from holdfast.worker import wire
 from holdfast.worker.pipe import PipeRun
 from holdfast.worker.run import Run, RunStopped, StopKind
 
@@ -52,6 +53,8 @@ def run_child(pipe: socket.socket, log_path: Path, zygote: int) -> NoReturn:
         _redirect(log_path)
         _prefer_for_oom()
         faulthandler.enable()
+        # Written by the signal's own handler: a main loop that hangs, or holds the interpreter's lock, shows where.
+        faulthandler.register(wire.STACKS_SIGNAL)
         code = _execute(pipe)
     except BaseException:  # noqa: BLE001 - the process's last words go to the run's log
         traceback.print_exc()

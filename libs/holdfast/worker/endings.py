@@ -16,6 +16,8 @@ class StopReason(Enum):
 
     CANCEL = "CANCELLED"
     SHUTDOWN = "SHUTDOWN"
+    # It gave no sign of life for too long.
+    STALLED = "RUN_STALLED"
     # The coordinator says that this attempt is stale: no saving, no success.
     FENCED = "STOPPED"
 
@@ -66,7 +68,9 @@ def conclude(ending: Ending) -> worker_pb2.RunFinished:
 
 
 def _was_stopped(ending: Ending) -> bool:
-    """Whether the run ended because somebody asked, not by itself."""
+    """Whether the run ended because somebody asked, not by itself. That it had stalled is a failure of its own."""
+    if ending.stop is StopReason.STALLED:
+        return False
     if ending.told is not None and ending.told.outcome == worker_pb2.RUN_OUTCOME_CANCELLED:
         return True
     if ending.stop is None:
@@ -77,7 +81,7 @@ def _was_stopped(ending: Ending) -> bool:
 
 
 def _by_our_signal(ending: Ending) -> bool:
-    return ending.exit.signal in ending.signals_sent or bool(ending.exit.unseen)
+    return ending.exit.signal in ending.signals_sent or bool(ending.exit.unseen or ending.exit.held)
 
 
 def _stopped(ending: Ending) -> operation_pb2.Failure:
@@ -97,7 +101,7 @@ def _stopped(ending: Ending) -> operation_pb2.Failure:
         failure.signal = ending.exit.signal
         failure.log_tail.extend(ending.log_tail)
         kept = f"its last checkpoint ({saved}) stays" if saved else "there is no checkpoint"
-        failure.message = f"{words} - the run did not stop in time and was killed; {kept}"
+        failure.message = f"{words} - the run did not stop in time and was killed; {kept}{_held(ending.exit)}"
     elif not saved:
         failure.message = f"{words} - no checkpoint: the run had not begun"
     elif reason is StopReason.SHUTDOWN:
@@ -116,6 +120,10 @@ def _failed(ending: Ending) -> operation_pb2.Failure:
     if ending.not_started:
         failure.reason = "RUN_NOT_STARTED"
         failure.message = ending.not_started
+    elif ending.stop is StopReason.STALLED and (
+        ending.told is None or ending.told.outcome == worker_pb2.RUN_OUTCOME_CANCELLED
+    ):
+        _stalled(ending, failure)
     elif ending.told is not None:
         failure.reason = ending.told.failure.reason or "RUN_RAISED"
         failure.message = ending.told.failure.message
@@ -129,9 +137,35 @@ def _failed(ending: Ending) -> operation_pb2.Failure:
     return failure
 
 
+def _stalled(ending: Ending, failure: operation_pb2.Failure) -> None:
+    failure.reason = StopReason.STALLED.value
+    if ending.told is not None:
+        how = "It was asked to stop and did"
+    elif ending.exit.held:
+        how = "It was killed"
+    else:
+        failure.exit_code, failure.signal = ending.exit.code, ending.exit.signal
+        how = f"It {_death(ending)}"
+    saved = describe(ending.checkpoint)
+    kept = (
+        f"its last checkpoint is {saved}: continue with `holdfast operations resume {ending.run.operation_id}`"
+        if saved
+        else "no checkpoint was saved in this attempt"
+    )
+    failure.message = f"The run gave {ending.stop_text}. {how}; {kept}{_held(ending.exit)}"
+
+
+def _held(exited: Exit) -> str:
+    if not exited.held:
+        return ""
+    return f". The kernel still holds it: {exited.held}. It can do no more harm, but keeps its memory until then"
+
+
 def _death(ending: Ending) -> str:
     if ending.exit.unseen:
         return f"is gone ({ending.exit.unseen})"
+    if ending.exit.held:
+        return f"closed its pipe and does not end ({ending.exit.held})"
     if ending.exit.signal:
         name = _signal_name(ending.exit.signal)
         if ending.out_of_memory and ending.exit.signal == signal.SIGKILL:

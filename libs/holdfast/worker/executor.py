@@ -23,6 +23,17 @@ class Exit:
     signal: int = 0
     # Why the code is not known, as a sentence; the process is gone all the same.
     unseen: str = ""
+    # Why the process is still there, as a sentence, although it was killed: it runs no more code of ours, but the
+    # kernel cannot let go of it.
+    held: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """What a run's process last said of its life: how many beats have come, and the signs of life that they told."""
+
+    beats: int = 0
+    signs: int = 0
 
 
 class RunProcess(Protocol):
@@ -31,6 +42,10 @@ class RunProcess(Protocol):
     @property
     def pid(self) -> int:
         """Its number on its machine."""
+
+    @property
+    def pulse(self) -> Pulse:
+        """Its last beat."""
 
     def request_stop(self, kind: StopKind) -> None:
         """Asks the run to save and stop. Never waits."""

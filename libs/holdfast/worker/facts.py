@@ -17,6 +17,9 @@ from holdfast.worker.outbox import Outbox
 log = structlog.get_logger()
 
 
+OUTBOX_SECONDS = 10.0  # for one small file and its fsync
+
+
 class Facts:
     """What the coordinator must learn, in order."""
 
@@ -46,9 +49,10 @@ class Facts:
     async def add_end(self, finished: worker_pb2.RunFinished) -> None:
         """Writes an end to the outbox, then lets it be sent."""
         try:
-            await asyncio.to_thread(self._outbox.put, finished)
-        except OSError as error:
-            # Told from memory all the same: a full disk must not keep the operation from its end.
+            async with asyncio.timeout(OUTBOX_SECONDS):
+                await asyncio.to_thread(self._outbox.put, finished)
+        except (OSError, TimeoutError) as error:
+            # Told from memory all the same: a full or dead disk must not keep the operation from its end.
             log.error("Outbox cannot be written; the end is kept in memory only", error=repr(error))
         self._add_end(finished)
 

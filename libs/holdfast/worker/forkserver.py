@@ -18,7 +18,7 @@ import structlog
 from holdfast.errors import NotPossible, Unavailable
 from holdfast.v1 import worker_pb2
 from holdfast.worker import wire
-from holdfast.worker.executor import Exit
+from holdfast.worker.executor import Exit, Pulse
 from holdfast.worker.run import StopKind
 from holdfast.worker.runpipe import RunPipe
 from holdfast.worker.zygoteclient import ForkRefused, ZygoteClient, ZygoteGone
@@ -157,6 +157,11 @@ class ForkedRun:
             self._dead.set()  # reaped already; the zygote's report is on its way
         else:
             asyncio.get_running_loop().add_reader(self._pidfd, self._died)
+
+    @property
+    def pulse(self) -> Pulse:
+        """Its last beat."""
+        return self.pipe.pulse
 
     def request_stop(self, kind: StopKind) -> None:
         """Asks the run to save and stop."""

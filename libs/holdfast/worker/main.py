@@ -18,10 +18,11 @@ from holdfast.worker.forkserver import ForkServer
 from holdfast.worker.identity import Identity, identify, own_directory
 from holdfast.worker.outbox import Outbox
 from holdfast.worker.registration import Registration
-from holdfast.worker.runs import StopPlan
 from holdfast.worker.service import Desk, make_service
 from holdfast.worker.shutdown import shut_down
 from holdfast.worker.slots import Slots, Workplace
+from holdfast.worker.stall import StallLimit
+from holdfast.worker.stopping import Patience, StopPlan
 from holdfast.worker.supervision import Supervision
 
 log = structlog.get_logger()
@@ -124,6 +125,11 @@ def _workplace(kind: str, execute: str, settings: Settings, identity: Identity) 
         # The rest of the grace is for the outbox and the goodbye.
         shutdown_plan=StopPlan(cooperative=grace * 0.7, terminate=grace * 0.1),
         extra={"worker_id": identity.worker_id},
+        patience=Patience(
+            stall=StallLimit(settings.run_stalled_seconds),
+            # Short: it has been silent for so long that it hardly answers now; one that was only stopped saves in time.
+            stalled_plan=StopPlan(cooperative=min(10.0, grace), terminate=min(5.0, grace / 4)),
+        ),
     )
 
 

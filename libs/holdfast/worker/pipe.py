@@ -3,6 +3,9 @@
 The thread is the only one that reads or writes the socket, so a run never waits for its worker: facts queue up,
 progress is coalesced (the newest wins, at most PROGRESS_PER_SECOND, none while the worker does not read). When the
 worker's end closes, the process ends at once.
+
+The thread beats, too: it tells how many signs of life the run's own code has given. It can beat while that code hangs,
+so a beat alone proves nothing; the number has to move.
 """
 
 from __future__ import annotations
@@ -47,6 +50,9 @@ class PipeRun:
         self._next_flush = 0.0
         self._finishing = False
         self._stop: StopKind | None = None
+        self._signs = 0  # increments of two threads may merge into one; all that counts is that it moves
+        self._beat_seconds = wire.BEAT_SECONDS
+        self._next_beat = time.monotonic() + wire.BEAT_SECONDS
         self._order: wire.Order | None = None
         self._ordered = threading.Event()
         self._thread = threading.Thread(target=self._converse, name="holdfast-pipe", daemon=True)
@@ -66,7 +72,8 @@ class PipeRun:
 
     @property
     def stop_requested(self) -> StopKind | None:
-        """Set once a cancel or shutdown arrived."""
+        """Set once a cancel or shutdown arrived. Reading it is a sign of life."""
+        self._signs += 1
         return self._stop
 
     def request_stop(self, kind: StopKind) -> None:
@@ -78,6 +85,7 @@ class PipeRun:
         """Reports progress; the newest one since the last flush is sent."""
         copy = operation_pb2.Progress()
         copy.CopyFrom(progress)
+        self._signs += 1
         with self._lock:
             waiting = self._progress is not None
             self._progress = copy
@@ -102,6 +110,7 @@ class PipeRun:
         self._thread.join()
 
     def _say(self, message: worker_pb2.WorkerMessage) -> None:
+        self._signs += 1
         with self._lock:
             self._take_progress()  # what happened first is told first
             self._queue.append(wire.frame(message.SerializeToString()))
@@ -153,15 +162,18 @@ class PipeRun:
                 self._orphaned()
                 return
 
-    def _patience(self) -> float | None:
-        """Seconds until coalesced progress is due; queues it when it is."""
+    def _patience(self) -> float:
+        """Seconds until the next beat or coalesced progress is due; queues what is due now."""
+        now = time.monotonic()
+        if now >= self._next_beat:
+            self._queue.append(wire.beat_frame(self._signs))
+            self._next_beat = now + self._beat_seconds
         if self._progress is None:
-            return None
-        left = self._next_flush - time.monotonic()
-        if left <= 0:
+            return self._next_beat - now
+        if now >= self._next_flush:
             self._take_progress()
-            return None
-        return left
+            return self._next_beat - now
+        return min(self._next_flush, self._next_beat) - now
 
     def _receive(self, deframer: wire.Deframer, orders: wire.OrderReader) -> bool:
         data = self._pipe.recv(_RECEIVE_BYTES)
@@ -173,6 +185,8 @@ class PipeRun:
                 continue
             order = orders.take(payload)
             if order is not None:
+                self._beat_seconds = order.beat_seconds
+                self._next_beat = time.monotonic() + order.beat_seconds
                 self._order = order
                 self._ordered.set()
         return True

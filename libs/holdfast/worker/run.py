@@ -2,7 +2,8 @@
 
 A kind of run (training, backtest) is one function, `execute(run: Run) -> RunResult`, imported by name in the run's own
 process. It must look at `run.stop_requested` at least every few tens of milliseconds of work, and after a stop raise
-`RunStopped` once its last checkpoint is saved.
+`RunStopped` once its last checkpoint is saved. Each look is a sign of life: a run that does not look for
+RUN_STALLED_SECONDS counts as standing still and is stopped.
 """
 
 from __future__ import annotations

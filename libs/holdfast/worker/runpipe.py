@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError
 
 from holdfast.v1 import worker_pb2
 from holdfast.worker import wire
+from holdfast.worker.executor import Pulse
 
 log = structlog.get_logger()
 
@@ -30,6 +31,7 @@ class RunPipe:
         self._deframer = wire.Deframer()
         self._out = bytearray()
         self._loop = asyncio.get_running_loop()
+        self.pulse = Pulse()
         self.said_everything = asyncio.Event()
         pipe.setblocking(False)
         self._loop.add_reader(pipe, self._readable)
@@ -75,6 +77,10 @@ class RunPipe:
             return
         try:
             for payload in self._deframer.feed(data):
+                signs = wire.read_beat(payload)
+                if signs is not None:
+                    self.pulse = Pulse(self.pulse.beats + 1, signs)
+                    continue
                 message = worker_pb2.WorkerMessage.FromString(payload)
                 self._receive(message)
                 if message.HasField("run_finished"):

@@ -8,8 +8,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 import structlog
@@ -20,22 +19,14 @@ from holdfast.worker import runlogs
 from holdfast.worker.endings import Ending, StopReason, conclude
 from holdfast.worker.executor import Executor, Exit, RunProcess
 from holdfast.worker.run import StopKind
+from holdfast.worker.stall import Vigil, position
+from holdfast.worker.stopping import Patience, StopPlan, held_by_the_kernel, kill
 from holdfast.worker.wire import Order
 
 log = structlog.get_logger()
 
 _LEAVE_SECONDS = 5.0  # between a run's last word and its process's end; then it is killed
-
-
-@dataclass(frozen=True, slots=True)
-class StopPlan:
-    """How long a run may take to stop, in seconds: by itself, then after SIGTERM; then SIGKILL."""
-
-    cooperative: float
-    terminate: float
-
-
-AT_ONCE = StopPlan(0.0, 0.0)
+_LOG_SECONDS = 5.0  # for reading the end of a log; its file system may be what keeps runs from going on
 
 
 class RunHandle:
@@ -46,6 +37,7 @@ class RunHandle:
         order: Order,
         log_path: Path,
         executor: Executor,
+        patience: Patience,
         *,
         predecessors: Sequence[RunHandle],
         on_message: Callable[[RunHandle, worker_pb2.WorkerMessage], None],
@@ -59,11 +51,13 @@ class RunHandle:
         self.ended = asyncio.Event()
         self._log_path = log_path
         self._executor = executor
+        self._patience = patience
         self._predecessors = predecessors
         self._on_message = on_message
         self._on_end = on_end
         self._stop_text = ""
         self._signals_sent: set[int] = set()
+        self._killed = asyncio.Event()
         self._timers: list[asyncio.TimerHandle] = []
         self._process: RunProcess | None = None
         self._launch: asyncio.Task[RunProcess] | None = None
@@ -74,10 +68,13 @@ class RunHandle:
         return worker_pb2.RunState(run=self.ref, progress=self.progress, checkpoint=self.checkpoint)
 
     def stop(self, reason: StopReason, plan: StopPlan, text: str = "") -> None:
-        """Makes it stop within the plan. The first reason stays, unless it is fenced; a quicker plan wins."""
+        """Makes it stop within the plan. The first reason stays, unless it is fenced; a quicker plan wins.
+
+        That it has stalled is our own verdict: whoever else wants it to stop takes it over.
+        """
         if self.ended.is_set():
             return
-        if self.stopping is None or reason is StopReason.FENCED:
+        if self.stopping in (None, StopReason.STALLED) or reason is StopReason.FENCED:
             self.stopping = reason
             self._stop_text = text
             log.info("Run is to stop", reason=reason.value, text=text, **self._words())
@@ -100,8 +97,7 @@ class RunHandle:
             # A defect here must not leave the operation without an end, nor the process without one.
             log.exception("Run's supervision failed")
             if self._process is not None:
-                self._process.signal(signal.SIGKILL)
-                await self._process.gone()
+                await kill(self._process, self._patience.held_seconds)
             finished = worker_pb2.RunFinished(run=self.ref, outcome=worker_pb2.RUN_OUTCOME_FAILED)
             finished.failure.reason = "INTERNAL"
             finished.failure.message = f"The worker met a defect ({type(error).__name__}); its log has the details"
@@ -136,8 +132,8 @@ class RunHandle:
         elif error is not None:
             raise error
         else:
-            ended = await self._watch(self._launch.result())
-        tail = await asyncio.to_thread(runlogs.tail, self._log_path)
+            ended = await self._supervise(self._launch.result())
+        tail = await self._log_tail()
         return conclude(
             Ending(
                 run=self.ref,
@@ -154,6 +150,14 @@ class RunHandle:
             )
         )
 
+    async def _log_tail(self) -> list[str]:
+        try:
+            async with asyncio.timeout(_LOG_SECONDS):
+                return await asyncio.to_thread(runlogs.tail, self._log_path)
+        except (OSError, TimeoutError) as error:
+            log.warning("Run's log cannot be read", path=str(self._log_path), error=repr(error))
+            return []
+
     async def _begin(self) -> RunProcess:
         # Two attempts of one operation never run at once on one worker. All of them: the last one may have ended by
         # never beginning, while an earlier one is still being killed.
@@ -164,55 +168,74 @@ class RunHandle:
         process = await self._executor.launch(self.order, self._log_path, self._receive)
         if self.stopping is not None:
             # The stop came as the fork was answered; a cancelled launch may succeed all the same.
-            process.signal(signal.SIGKILL)
-            await process.gone()
+            await kill(process, self._patience.held_seconds)
             process.close()
             raise asyncio.CancelledError
         self._process = process
         took = (time.perf_counter() - asked) * 1000
         log.info("Run started", pid=process.pid, milliseconds=round(took, 1), log=str(self._log_path))
-        self._receive(
-            worker_pb2.WorkerMessage(
-                notice=worker_pb2.RunNotice(
-                    type="STARTED",
-                    message=f"The run's process {process.pid} started in {took:.0f} ms",
-                    details={
-                        "pid": str(process.pid),
-                        "start_milliseconds": f"{took:.1f}",
-                        "log": str(self._log_path),
-                    },
-                )
-            )
+        self._tell_event(
+            "STARTED",
+            f"The run's process {process.pid} started in {took:.0f} ms",
+            {"pid": str(process.pid), "start_milliseconds": f"{took:.1f}", "log": str(self._log_path)},
         )
         return process
+
+    async def _supervise(self, process: RunProcess) -> Exit:
+        vigil = Vigil(
+            self._patience.stall,
+            process,
+            self._log_path,
+            needed=lambda: self.stopping is None and self._told is None,
+            where=lambda: position(self.progress),
+            tell=self._tell_event,
+            give_up=lambda text: self.stop(StopReason.STALLED, self._patience.stalled_plan, text),
+        )
+        async with asyncio.TaskGroup() as tasks:
+            keeping = tasks.create_task(vigil.keep(), name=f"vigil {self.ref.operation_id}")
+            try:
+                return await self._watch(process)
+            finally:
+                keeping.cancel()
 
     async def _watch(self, process: RunProcess) -> Exit:
         gone = asyncio.create_task(process.gone(), name=f"gone {self.ref.operation_id}")
         said = asyncio.create_task(process.said_everything(), name=f"said {self.ref.operation_id}")
+        killed = asyncio.create_task(self._killed.wait(), name=f"killed {self.ref.operation_id}")
         try:
-            await asyncio.wait([gone, said], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([gone, said, killed], return_when=asyncio.FIRST_COMPLETED)
+            if self._killed.is_set():
+                await asyncio.wait([gone], timeout=self._patience.held_seconds)
             # The other of the two follows at once, or is helped: a silent process is killed, a pipe that something
             # else holds open is not waited for.
-            await asyncio.wait([gone, said], timeout=_LEAVE_SECONDS)
-            if not gone.done():
+            if gone.done() or not self._killed.is_set():
+                await asyncio.wait([gone, said], timeout=_LEAVE_SECONDS)
+            if not gone.done() and not self._killed.is_set():
                 log.warning("Run's process stays after its last word; killing it", pid=process.pid)
                 self._send(signal.SIGKILL)
-            return await gone
+                await asyncio.wait([gone], timeout=self._patience.held_seconds)
+            return gone.result() if gone.done() else held_by_the_kernel(process)
         finally:
-            for task in (gone, said):
+            for task in (gone, said, killed):
                 task.cancel()
 
     def _tell(self) -> None:
         if self._process is None or self.stopping is StopReason.FENCED:
             return
-        self._process.request_stop(StopKind.SHUTDOWN if self.stopping is StopReason.SHUTDOWN else StopKind.CANCEL)
+        self._process.request_stop(StopKind.CANCEL if self.stopping is StopReason.CANCEL else StopKind.SHUTDOWN)
 
     def _send(self, number: int) -> None:
         if self._process is None or self.ended.is_set():
             return
+        if number == signal.SIGKILL:
+            self._killed.set()
         self._signals_sent.add(number)
         log.warning("Run does not stop; sending a signal", signal=signal.Signals(number).name, **self._words())
         self._process.signal(number)
+
+    def _tell_event(self, kind: str, message: str, details: Mapping[str, str]) -> None:
+        notice = worker_pb2.RunNotice(type=kind, message=message, details=details)
+        self._receive(worker_pb2.WorkerMessage(notice=notice))
 
     def _receive(self, message: worker_pb2.WorkerMessage) -> None:
         fact = message.WhichOneof("fact")

@@ -16,7 +16,8 @@ from holdfast.v1 import checkpoint_pb2, worker_pb2
 from holdfast.worker.endings import StopReason
 from holdfast.worker.executor import Executor
 from holdfast.worker.facts import Facts
-from holdfast.worker.runs import AT_ONCE, RunHandle, StopPlan
+from holdfast.worker.runs import RunHandle
+from holdfast.worker.stopping import AT_ONCE, Patience, StopPlan
 from holdfast.worker.wire import Order
 
 log = structlog.get_logger()
@@ -38,6 +39,7 @@ class Workplace:
     cancel_plan: StopPlan
     shutdown_plan: StopPlan
     extra: dict[str, str] = field(default_factory=dict)
+    patience: Patience = field(default_factory=Patience)
 
 
 class Slots:
@@ -174,11 +176,13 @@ class Slots:
             market_dir=place.market_dir,
             checkpoint=checkpoint,
             extra=place.extra,
+            beat_seconds=place.patience.stall.interval,
         )
         run = RunHandle(
             order,
             place.log_dir / f"{ref.operation_id}-{ref.attempt}.log",
             self._executor,
+            place.patience,
             predecessors=predecessors,
             on_message=self._said,
             on_end=self._ended,

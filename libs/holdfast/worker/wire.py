@@ -1,12 +1,13 @@
 """Frames on the pipe between a run and its worker: four bytes of length, then the payload. Owns no socket.
 
-Run to worker, a payload is a serialised WorkerMessage. Worker to run, it is one tag byte and what the tag says. The
-pipe carries a run's whole order, so that the fork server itself sees nothing but small control lines.
+Run to worker, a payload is a serialised WorkerMessage, or a beat. Worker to run, it is one tag byte and what the tag
+says. The pipe carries a run's whole order, so that the fork server itself sees nothing but small control lines.
 """
 
 from __future__ import annotations
 
 import json
+import signal
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -22,7 +23,15 @@ TAG_CHECKPOINT = b"C"  # CheckpointRef, only for a resume
 TAG_ASSIGNMENT = b"A"  # RunAssignment; the last part: the run begins
 TAG_STOP = b"S"  # a StopKind's value
 
+# A beat is no message: no protobuf begins with a zero byte, since no field has the number 0.
+_TAG_BEAT = b"\0"
+BEAT_SECONDS = 1.0  # between two beats; shorter where the worker looks more often
+
+# Makes a run's process write the stacks of its threads to its log, whatever they are doing.
+STACKS_SIGNAL = signal.SIGUSR1
+
 _HEADER = struct.Struct("!I")
+_COUNT = struct.Struct("!Q")
 
 
 class WireError(Exception):
@@ -39,6 +48,7 @@ class Order:
     market_dir: Path
     checkpoint: checkpoint_pb2.CheckpointRef | None = None
     extra: dict[str, str] = field(default_factory=dict)
+    beat_seconds: float = BEAT_SECONDS
 
     def frames(self) -> bytes:
         """The order as the run's first frames."""
@@ -47,6 +57,7 @@ class Order:
             "store_url": self.store_url,
             "market_dir": str(self.market_dir),
             "extra": self.extra,
+            "beat_seconds": self.beat_seconds,
         }
         parts = [frame(TAG_CONTEXT + json.dumps(context).encode())]
         if self.checkpoint is not None:
@@ -92,6 +103,7 @@ class OrderReader:
                 market_dir=Path(str(self._context["market_dir"])),
                 checkpoint=self._checkpoint,
                 extra=dict(extra) if isinstance(extra, dict) else {},
+                beat_seconds=float(str(self._context["beat_seconds"])),
             )
         else:
             raise WireError(f"an order has no part tagged {tag!r}")
@@ -108,6 +120,20 @@ def frame(payload: bytes) -> bytes:
 def stop_frame(kind: StopKind) -> bytes:
     """Asks the run to save and stop."""
     return frame(TAG_STOP + kind.value.encode())
+
+
+def beat_frame(signs: int) -> bytes:
+    """Says that the run's process lives, and how many signs of life its code has given so far."""
+    return frame(_TAG_BEAT + _COUNT.pack(signs))
+
+
+def read_beat(payload: bytes) -> int | None:
+    """The signs of life that a beat tells; None for a payload that is a message. Raises WireError for half a beat."""
+    if payload[:1] != _TAG_BEAT:
+        return None
+    if len(payload) != 1 + _COUNT.size:
+        raise WireError(f"a beat has {len(payload)} bytes instead of {1 + _COUNT.size}")
+    return int(_COUNT.unpack(payload[1:])[0])
 
 
 class Deframer:

@@ -23,7 +23,7 @@ from collections import deque
 from pathlib import Path
 
 from holdfast.fingerprint import fingerprint
-from holdfast.worker import child
+from holdfast.worker import child, wire
 
 _MAX_LINE_BYTES = 65_536
 _MAX_DESCRIPTORS = 32
@@ -154,7 +154,8 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     child.die_with_parent(options.parent)
     # Whoever signals the whole group means the worker; the worker then ends this process by closing the socket.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    # And a run that is asked for its stacks before it can give them must not die of that.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, wire.STACKS_SIGNAL):
         signal.signal(number, signal.SIG_IGN)
     control = socket.socket(fileno=options.control)
     control.set_inheritable(False)

@@ -203,6 +203,28 @@ def test_show_tells_everything(script: Script, holdfast: Command) -> None:
     assert "no worker claimed it" in said.err
 
 
+@pytest.mark.parametrize(
+    ("kinds", "warned"),
+    [
+        (["CLAIMED"], False),
+        (["CLAIMED", "RUN_UNRESPONSIVE"], True),
+        (["RUN_UNRESPONSIVE", "RUN_RESPONSIVE"], False),
+        (["RUN_UNRESPONSIVE", "CHECKPOINT_SAVED", "RUN_STALLED"], True),
+    ],
+)
+def test_show_says_that_a_run_gives_no_sign_of_life(
+    script: Script, holdfast: Command, kinds: list[str], warned: bool
+) -> None:
+    script.on("GetOperation", coordinator_service_pb2.GetOperationResponse(operation=operation("RUNNING")))
+    script.on(
+        "WatchOperation",
+        [told(event(number + 1, kind, f"{kind} of a process that is stopped")) for number, kind in enumerate(kinds)],
+    )
+    said = holdfast("operations", "show", "op-1")
+    assert said.code == 0
+    assert (f"{kinds[-1]} of a process that is stopped" in said.err) == warned
+
+
 def test_events_tell_the_story(script: Script, holdfast: Command) -> None:
     story = [told(operation("COMPLETED")), told(event(1, "CREATED", "Created.")), told(event(2, "CLAIMED", "Claimed."))]
     script.on("WatchOperation", story)

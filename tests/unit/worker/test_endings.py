@@ -112,6 +112,40 @@ def test_a_run_without_a_process() -> None:
     assert stopped.failure.message == "Graceful shutdown - no checkpoint: the run had not begun"
 
 
+STALLED: dict[str, Any] = {
+    "stop": StopReason.STALLED,
+    "stop_text": "no sign of life for 300 s: process 7 is stopped (state T)",
+    "signals_sent": {15, 9},
+}
+
+
+def test_a_stalled_run_has_failed_however_it_ended() -> None:
+    killed = end(None, Exit(signal=9), checkpoint=CHECKPOINT, log_tail=["File x"], **STALLED)
+    assert (killed.outcome, killed.failure.reason) == (worker_pb2.RUN_OUTCOME_FAILED, "RUN_STALLED")
+    assert killed.failure.message == (
+        "The run gave no sign of life for 300 s: process 7 is stopped (state T). It was killed by "
+        "SIGKILL; its last checkpoint is epoch 29: continue with `holdfast operations resume op-1`"
+    )
+    assert (killed.failure.signal, list(killed.failure.log_tail)) == (9, ["File x"])
+    saved = end(STOPPED, checkpoint=CHECKPOINT, **STALLED)
+    assert (saved.outcome, saved.failure.reason) == (worker_pb2.RUN_OUTCOME_FAILED, "RUN_STALLED")
+    assert "It was asked to stop and did; its last checkpoint is epoch 29" in saved.failure.message
+    assert "no checkpoint was saved in this attempt" in end(None, Exit(signal=9), **STALLED).failure.message
+
+
+def test_a_stalled_run_that_came_back_keeps_its_own_end() -> None:
+    assert end(COMPLETED, **STALLED).outcome == worker_pb2.RUN_OUTCOME_COMPLETED
+    assert end(RAISED, **STALLED).failure.reason == "RUN_RAISED"
+
+
+def test_a_process_that_the_kernel_holds_is_told_as_that() -> None:
+    held = Exit(held="its process 7 was killed but waits inside the kernel (state D)")
+    for stop, reason in ((StopReason.CANCEL, "CANCELLED"), (StopReason.STALLED, "RUN_STALLED"), (None, "RUN_DIED")):
+        finished = end(None, held, stop=stop, signals_sent={15, 9}, checkpoint=CHECKPOINT)
+        assert finished.failure.reason == reason
+        assert "was killed but waits inside the kernel (state D)" in finished.failure.message
+
+
 def test_describing_a_checkpoint() -> None:
     assert describe(None) == ""
     assert describe(CHECKPOINT) == "epoch 29"

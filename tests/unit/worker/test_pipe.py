@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import socket
 import threading
 from collections.abc import Iterator
@@ -32,9 +33,18 @@ class Peer:
         self._deframer = wire.Deframer()
 
     def read(self) -> Iterator[worker_pb2.WorkerMessage]:
-        while data := self.socket.recv(65_536):
-            for payload in self._deframer.feed(data):
+        for payload in self._payloads():
+            if wire.read_beat(payload) is None:
                 yield worker_pb2.WorkerMessage.FromString(payload)
+
+    def beats(self) -> Iterator[int]:
+        for payload in self._payloads():
+            if (signs := wire.read_beat(payload)) is not None:
+                yield signs
+
+    def _payloads(self) -> Iterator[bytes]:
+        while data := self.socket.recv(65_536):
+            yield from self._deframer.feed(data)
 
 
 @pytest.fixture
@@ -129,6 +139,26 @@ def test_a_worker_that_does_not_read_holds_nobody_up(ends: tuple[PipeRun, Peer])
             break
     ending.join(PATIENCE)
     assert [m.notice.details["number"] for m in received[:-1]] == [str(number) for number in range(2_000)]
+
+
+def test_a_beat_tells_the_signs_of_life_and_moves_only_with_them() -> None:
+    theirs, ours = socket.socketpair()
+    orphaned = threading.Event()
+    with theirs, ours:
+        theirs.sendall(dataclasses.replace(ORDER, beat_seconds=0.001).frames())
+        run, peer = PipeRun(ours, orphaned=orphaned.set), Peer(theirs)
+        run.start()
+        beats = peer.beats()
+        # The thread beats while the run's own code does nothing: the number stands still.
+        assert [next(beats) for _ in range(5)] == [0] * 5
+        assert run.stop_requested is None
+        assert next(signs for signs in beats if signs) == 1
+        run.progress(progress(1))
+        run.notice("N", "n")
+        run.checkpoint_saved(checkpoint_pb2.Checkpoint(unit=1))
+        assert next(signs for signs in beats if signs > 3) == 4
+        theirs.shutdown(socket.SHUT_RDWR)
+        assert orphaned.wait(PATIENCE)
 
 
 def _watch(run: PipeRun, seen: threading.Event) -> None:

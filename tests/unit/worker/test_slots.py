@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,15 +13,16 @@ import pytest
 from holdfast.errors import AtCapacity, InvalidRequest, LostRace, NotFound, NotPossible, Unavailable
 from holdfast.settings import load_settings
 from holdfast.v1 import operation_pb2, worker_pb2
-from holdfast.worker.executor import Exit
+from holdfast.worker.executor import Exit, Pulse
 from holdfast.worker.facts import Facts
 from holdfast.worker.fence import Fence
 from holdfast.worker.identity import identify
 from holdfast.worker.outbox import Outbox
 from holdfast.worker.run import StopKind
-from holdfast.worker.runs import StopPlan
 from holdfast.worker.shutdown import shut_down
 from holdfast.worker.slots import Slots, Workplace
+from holdfast.worker.stall import StallLimit
+from holdfast.worker.stopping import Patience, StopPlan
 from holdfast.worker.supervision import Supervision
 from holdfast.worker.wire import Order
 
@@ -37,10 +39,13 @@ class Puppet:
     silent: asyncio.Event = field(default_factory=asyncio.Event)
     dead: asyncio.Event = field(default_factory=asyncio.Event)
     how: Exit = field(default_factory=Exit)
+    pulse: Pulse = field(default_factory=Pulse)
     immortal: bool = False
+    was_asked: asyncio.Event = field(default_factory=asyncio.Event)
 
     def request_stop(self, kind: StopKind) -> None:
         self.asked.append(kind)
+        self.was_asked.set()
 
     def signal(self, number: int) -> None:
         self.signals.append(number)
@@ -114,6 +119,10 @@ class Stage:
     slots: Slots
     facts: Facts
     theatre: Theatre
+
+    def be_patient(self, patience: Patience) -> None:
+        """From the next run on."""
+        self.slots._workplace = dataclasses.replace(self.slots._workplace, patience=patience)
 
     def ends(self) -> list[tuple[int, worker_pb2.RunOutcome, str]]:
         return [(f.run.attempt, f.outcome, f.failure.reason) for f in self.facts.ends()]
@@ -297,6 +306,44 @@ async def test_a_process_that_cannot_die_does_not_hold_up_the_shutdown(stage: St
     await shut_down(stage.slots, stage.facts, supervision, asyncio.Event(), grace=0.05)
     assert puppet.asked == [StopKind.SHUTDOWN]
     assert stage.ends() == []  # nobody knows its end
+
+
+async def test_a_killed_process_that_the_kernel_holds_ends_its_operation_all_the_same(stage: Stage) -> None:
+    stage.be_patient(Patience(held_seconds=0.0))
+    stage.slots.start(assignment())
+    puppet = await stage.theatre.puppet(0)
+    puppet.immortal = True
+    stage.slots.cancel(assignment().run, "user")
+    stage.slots.hurry()
+    await stage.slots.idle.wait()
+    (finished,) = stage.facts.ends()
+    assert (finished.outcome, finished.failure.reason) == (worker_pb2.RUN_OUTCOME_CANCELLED, "CANCELLED")
+    assert "The kernel still holds it" in finished.failure.message
+    # The next attempt does not wait for it either: what the first may still write to is its own.
+    stage.slots.start(assignment(attempt=2))
+    (await stage.theatre.puppet(1)).complete()
+
+
+async def test_a_run_without_signs_of_life_is_stopped_and_has_failed(stage: Stage) -> None:
+    stage.be_patient(Patience(StallLimit(0.01), StopPlan(0.0, 0.0)))
+    stage.slots.start(assignment())
+    await stage.theatre.puppet(0)
+    await stage.slots.idle.wait()
+    assert stage.ends() == [(1, worker_pb2.RUN_OUTCOME_FAILED, "RUN_STALLED")]
+    told = [m.notice.type for m in stage.facts.after(0) if m.HasField("notice")]
+    assert told == ["STARTED", "RUN_UNRESPONSIVE", "RUN_STALLED"]
+
+
+async def test_a_cancel_takes_over_a_run_that_is_stopped_as_stalled(stage: Stage) -> None:
+    stage.be_patient(Patience(StallLimit(0.01), StopPlan(3600, 3600)))
+    stage.slots.start(assignment())
+    puppet = await stage.theatre.puppet(0)
+    async with asyncio.timeout(10):
+        await puppet.was_asked.wait()
+    stage.slots.cancel(assignment().run, "user")
+    stage.slots.hurry()
+    await stage.slots.idle.wait()
+    assert stage.ends() == [(1, worker_pb2.RUN_OUTCOME_CANCELLED, "CANCELLED")]
 
 
 async def test_commands_for_what_is_not_here(stage: Stage) -> None:
