@@ -47,6 +47,8 @@ class Worker:
     fingerprint: dict[str, str]
     version: str
     register_time: datetime
+    # What the stream to it must say first.
+    nonce: str = ""
     connected: bool = False
     # The worker says so itself; `ordered_to_drain`: a user has said so here.
     draining: bool = False
@@ -133,6 +135,7 @@ class Registry:
             fingerprint=dict(request.fingerprint),
             version=request.version,
             register_time=datetime.now(UTC),
+            nonce=request.nonce,
             draining=request.draining,
             # A drain that a user ordered is for this process; its successor starts fresh.
             ordered_to_drain=same and before is not None and before.ordered_to_drain,
