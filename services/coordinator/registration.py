@@ -58,7 +58,8 @@ class Registration:
                 acknowledged.append(report.run)
             keep, stop = await self._judge(request)
             claimed = {(run.operation_id, run.attempt) for run in (*keep, *acknowledged)}
-            await self._reconciliation.bury(request.worker_id, request.incarnation, claimed)
+            named = {(state.run.operation_id, state.run.attempt) for state in request.current_runs}
+            await self._reconciliation.bury(request.worker_id, request.incarnation, claimed, named)
             worker = self._registry.register(request, keep)
             self._supervision.start(worker)
             log.info(
