@@ -1,7 +1,7 @@
 """Gives queued operations to free slots, first come first served. Owns the claim and its way back.
 
 Nothing is polled: the dispatcher wakes when an operation enters the queue, when a slot becomes free, and when a worker
-that could not be reached has rested.
+that did not take a run has rested, or an operation that nobody took has waited (`backoff`).
 """
 
 from __future__ import annotations
@@ -13,20 +13,23 @@ import structlog
 
 from coordinator.checkpoints import Checkpoints
 from coordinator.database import Connection, ConnectionLost
-from coordinator.lifecycle import QUEUED, Cause, Status
+from coordinator.lifecycle import LIVE, QUEUED, Cause, Status
 from coordinator.records import Event, Operation, checkpoint_ref, failure
 from coordinator.registry import Registry, Worker, offer
 from coordinator.store import Store
 from coordinator.supervision import Supervision
 from coordinator.tasks import Tasks
-from coordinator.transitions import queue_status
+from coordinator.transitions import queue_status, status_names
 from holdfast.errors import AtCapacity, HoldfastError, LostRace, NotPossible, Unavailable
 from holdfast.v1 import checkpoint_pb2
 
 log = structlog.get_logger()
 
-# A worker that did not take a run is asked again after this; other workers are asked at once.
-REST = 1.0  # seconds
+# Claims in a row of which nobody knows whether the worker got them. With the backoff that is a quarter of an hour,
+# longer than any restart takes. Then a person has to look: each may have left a run behind.
+MOST_DELIVERIES = 20
+# The worker itself has answered: the run has certainly not begun. Everything else may have half happened.
+REFUSALS = frozenset({"NO_FREE_SLOT", "WORKER_DRAINING", "COORDINATOR_UNPROVEN", "WORKER_LOST", "TOO_BUSY"})
 RETRY_DATABASE = 0.5  # seconds
 
 
@@ -56,11 +59,14 @@ class Dispatcher:
 
     async def run(self) -> None:
         """For ever. A lost database is tried again, and what a lost claim may have left behind is put back."""
+        due: float | None = None
         while True:
-            await self._wait()
+            await self._wait(due)
+            due = None
             try:
                 while not self._stopped and await self._claim_one():
                     pass
+                due = await self._next_due()
             except ConnectionLost as error:
                 log.warning("Dispatch waits for the database", error=error.message)
                 await asyncio.sleep(RETRY_DATABASE)
@@ -77,9 +83,18 @@ class Dispatcher:
         if operation.status in QUEUED:
             self.wake()
 
-    async def _wait(self) -> None:
+    async def _next_due(self) -> float | None:
+        """Seconds until the queue has something again for those who are free now."""
+        offers = [offer(worker) for worker in self._registry.free_workers()]
+        if self._stopped or not offers:
+            return None
+        row = await self._store.database.fetch_one("next_due", status_names(QUEUED), offers)
+        return float(row["seconds"]) if row and row["seconds"] is not None else None
+
+    async def _wait(self, due: float | None) -> None:
+        waits = [seconds for seconds in (due, self._registry.next_rest_end()) if seconds is not None]
         try:
-            async with asyncio.timeout(self._registry.next_rest_end()):
+            async with asyncio.timeout(min(waits, default=None)):
                 await self._wake.wait()
         except TimeoutError:
             pass
@@ -108,7 +123,8 @@ class Dispatcher:
             return False
         worker = chosen[0]
         self._registry.assign(worker, operation.id, operation.attempt)
-        self._store.announce(operation, "CLAIMED", _words(worker), {"worker_id": worker.id})
+        if not operation.requeues:
+            self._store.announce(operation, "CLAIMED", _words(worker), {"worker_id": worker.id})
         task = self._tasks.start(f"deliver {operation.id}", self._deliver(operation, worker))
         self._delivering.add(task)
         task.add_done_callback(self._delivering.discard)
@@ -132,6 +148,12 @@ class Dispatcher:
             await self._not_taken(operation, worker, Unavailable(words, reason="DELIVERY_DEFECT"))
             return
         self._registry.confirm(worker, operation.id, operation.attempt)
+        self._registry.took(worker)
+        if operation.requeues:
+            # Its claim was not told: it might have been one of many.
+            await self._store.patient().record_event(
+                operation.id, "CLAIMED", _words(worker), {"worker_id": worker.id}, attempt=operation.attempt, only=LIVE
+            )
         log.info("Run dispatched", resumed=bool(operation.resume_checkpoint_id), **known)
 
     async def _checkpoint(self, operation: Operation) -> checkpoint_pb2.CheckpointRef | None:
@@ -145,17 +167,37 @@ class Dispatcher:
         if not _will_pass(error):
             await self._refused(store, operation, worker, error)
             return
-        self._registry.rest(worker, REST)
+        self._registry.rest(worker)
         if isinstance(error, NotPossible):
             worker.draining = True  # until its next heartbeat says otherwise
         if isinstance(error, LostRace):
             self.suspect_epoch()
-        message = f"Worker {worker.id} did not take the run: {error.message} It waits for a free slot again"
-        if await store.put_back(operation, queue_status(operation), error.reason, message) is not None:
+        refused = _certainly_refused(error)
+        if not refused and await store.count_undelivered(operation.id) + 1 >= MOST_DELIVERIES:
+            await self._give_up(store, operation, worker, error)
             return
-        if not isinstance(error, Unavailable):
+        message = f"Worker {worker.id} did not take the run: {error.message} It waits for a free slot again"
+        move = store.decline if refused else store.put_back
+        moved = await move(operation, queue_status(operation), error.reason, message)
+        self.wake()
+        if moved is None and refused:
             # Cancelled meanwhile, and it never began: nobody will report its end.
             await self._never_ran(store, operation)
+
+    async def _give_up(self, store: Store, operation: Operation, worker: Worker, error: HoldfastError) -> None:
+        again = (
+            f"continue with `holdfast operations resume {operation.id}`" if operation.checkpoint else "start it again"
+        )
+        message = (
+            f"{MOST_DELIVERIES} times in a row nobody could say whether a worker had got the run. The last was worker "
+            f"{worker.id} at {worker.address}, which answered: {error.message} "
+            f"Look at its log and at the network between it and the coordinator, then {again}."
+        )
+        log.error("Operation given up", operation=operation.id, attempt=operation.attempt, worker=worker.id)
+        await store.end(
+            operation.id, operation.attempt, Cause.REFUSE, Status.FAILED, "FAILED", message,
+            failure=failure("UNDELIVERABLE", message), details={"worker_id": worker.id, "reason": "UNDELIVERABLE"},
+        )  # fmt: skip
 
     async def _refused(self, store: Store, operation: Operation, worker: Worker, error: HoldfastError) -> None:
         """Another worker, or the same one later, would answer the same: waiting would be for ever."""
@@ -205,6 +247,11 @@ def _will_pass(error: HoldfastError) -> bool:
         return True
     # A status that has no class of its own: the call was cancelled, because the worker has registered anew.
     return type(error) is HoldfastError
+
+
+def _certainly_refused(error: HoldfastError) -> bool:
+    """Whether the run has certainly not begun, so that its attempt can be given out again."""
+    return error.reason in REFUSALS or (error.reason == "STALE_ATTEMPT" and "newest_epoch" in error.metadata)
 
 
 def _words(worker: Worker) -> str:

@@ -1,6 +1,6 @@
 """The one table of legal transitions of an operation. Pure: owns no state, touches neither PostgreSQL nor gRPC.
 
-                    ┌───────────── put back ────────────┐
+                    ┌──────── put back, decline ────────┐
     PENDING ─ claim ─► RUNNING ─ finish ─► COMPLETED    │
        │                │ ▲ │ └─ finish, orphan ─► FAILED ─┐
        │                │ │ └─ cancel ─► CANCELLING ─┐     ├─ resume ─► RESUMING ─ claim ─► RUNNING
@@ -51,8 +51,10 @@ class Cause(StrEnum):
 
     # The dispatcher gives it to a worker.
     CLAIM = "CLAIM"
-    # The worker did not take it: back into the queue, under a new attempt.
+    # Nobody knows whether the worker got it: back into the queue, under a new attempt.
     PUT_BACK = "PUT_BACK"
+    # The worker has said that it does not take it now: back into the queue, as if it had not been claimed.
+    DECLINE = "DECLINE"
     # The worker will never take it (it refuses the request itself).
     REFUSE = "REFUSE"
     # The worker reports the end of the run.
@@ -85,6 +87,7 @@ TRANSITIONS: Mapping[Cause, Mapping[Status, frozenset[Status]]] = MappingProxyTy
             # The coordinator died between the claim and the delivery.
             _S.PENDING_RECONCILIATION: frozenset({_S.PENDING, _S.RESUMING}),
         },
+        Cause.DECLINE: {_S.RUNNING: frozenset({_S.PENDING, _S.RESUMING})},
         Cause.REFUSE: {_S.RUNNING: frozenset({_S.FAILED}), _S.CANCELLING: frozenset({_S.CANCELLED})},
         Cause.FINISH: {
             # A cancel may come too late: what finished has finished.

@@ -7,6 +7,8 @@
     FAILED (orphaned)                    running, same attempt, not resumed since   the worker wins: RUNNING
     COMPLETED, CANCELLED, other attempt  running                                    stop it
     nothing                              running                                    stop it, keep its checkpoint, log
+    this worker's, an earlier attempt    running: the database was restored         stop it, FAILED with its checkpoints
+    PENDING, RESUMING                    running, this attempt or a later one       stop it, the queue goes on behind it
     RUNNING                              nothing, and it is a new incarnation       FAILED at once: proof of death
 
 Owns these decisions; the detector owns the waiting.
@@ -19,17 +21,19 @@ from enum import Enum
 
 import structlog
 
-from coordinator.lifecycle import Cause, Status
+from coordinator.lifecycle import QUEUED, Cause, Status
 from coordinator.orphans import OrphanDetector
 from coordinator.records import Operation, failure
 from coordinator.store import Store
-from coordinator.transitions import ORPHANED, queue_status
+from coordinator.transitions import DATABASE_BEHIND, ORPHANED, queue_status
 from holdfast.v1 import worker_pb2
 
 log = structlog.get_logger()
 
 RESTARTED = "The coordinator has restarted and waits for the worker to claim the run"
 CHILD_ORPHANED = "Orphaned by coordinator restart"
+# No operation was ever claimed so often: a worker that names such an attempt makes it up.
+GREATEST_ATTEMPT = 1_000_000
 
 
 class Verdict(Enum):
@@ -57,6 +61,8 @@ class Reconciliation:
             if operation is None:
                 log.warning("Run of an unknown operation stopped, its checkpoints stay", **known)
                 return Verdict.STOP
+            if await self._is_behind(operation, run, worker_id):
+                return Verdict.STOP
             if operation.attempt != run.attempt or operation.worker_id != worker_id:
                 log.warning("Run of a stale attempt stopped", newest_attempt=operation.attempt, **known)
                 return Verdict.STOP
@@ -75,22 +81,51 @@ class Reconciliation:
                 return Verdict.GOES_ON
         return Verdict.STOP
 
-    async def bury(self, worker_id: str, incarnation: str, claimed: Collection[tuple[str, int]]) -> None:
-        """What this worker should run and does not claim.
+    async def bury(
+        self,
+        worker_id: str,
+        incarnation: str,
+        claimed: Collection[tuple[str, int]],
+        named: Collection[tuple[str, int]] = (),
+    ) -> None:
+        """What this worker should run and does not claim; `named`: all that it says it runs.
 
-        By an older incarnation: that process is dead. By this one, while the coordinator was restarting: the run never
-        reached it, since an end that it had to report would still be in its outbox.
+        It runs a later attempt: the database was restored from a backup. By an older incarnation: that process is dead.
+        By this one, while the coordinator was restarting: the run never reached it, since an end that it had to report
+        would still be in its outbox.
         """
         for operation in await self._store.live(worker_id):
             if (operation.id, operation.attempt) in claimed:
                 continue
-            if operation.incarnation != incarnation:
+            later = max((attempt for name, attempt in named if name == operation.id), default=0)
+            if operation.attempt < later <= GREATEST_ATTEMPT:
+                await self._forgotten(operation, later, worker_id)
+            elif operation.incarnation != incarnation:
                 await self._detector.declare(operation, proof=f"worker {worker_id} has restarted")
             elif operation.status is Status.PENDING_RECONCILIATION:
                 message = (
                     f"Worker {worker_id} never got the run: the coordinator stopped too early. It waits for a slot"
                 )
                 await self._store.put_back(operation, queue_status(operation), "UNDELIVERED", message)
+
+    async def _is_behind(self, operation: Operation, run: worker_pb2.RunRef, worker_id: str) -> bool:
+        """Whether a queued operation has run already, at its attempt or a later one: the database has forgotten it.
+
+        The number of that attempt must not be given out again: both would write into one directory.
+        """
+        if operation.status not in QUEUED or not operation.attempt <= run.attempt <= GREATEST_ATTEMPT:
+            return False
+        message = f"{_behind(operation, run.attempt, worker_id)}. That run is stopped; the next one begins behind it"
+        log.warning("Run that the database has forgotten stopped", operation=operation.id, attempt=run.attempt)
+        details = {"worker_id": worker_id, "run_attempt": str(run.attempt)}
+        await self._store.outdate(operation, run.attempt + 1, message, details)
+        return True
+
+    async def _forgotten(self, operation: Operation, attempt: int, worker_id: str) -> None:
+        message = f"{_behind(operation, attempt, worker_id)}. That run is stopped; its checkpoints stay in the store"
+        details = {"worker_id": worker_id, "run_attempt": str(attempt)}
+        await self._store.record_event(operation.id, DATABASE_BEHIND, message, details, attempt=operation.attempt)
+        await self._detector.declare(operation, proof=f"worker {worker_id} runs attempt {attempt} instead")
 
     async def restart(self, research_policy: str) -> list[Operation]:
         """At the coordinator's start, before anybody can register."""
@@ -119,3 +154,10 @@ class Reconciliation:
             operation.id, operation.attempt, Cause.ORPHAN, Status.FAILED, ORPHANED, message,
             failure=failure(ORPHANED, message),
         )  # fmt: skip
+
+
+def _behind(operation: Operation, attempt: int, worker_id: str) -> str:
+    return (
+        f"Worker {worker_id} runs attempt {attempt}, and the database knows attempt {operation.attempt} as "
+        f"{operation.status.value}: it is older than the run. Was it restored from a backup?"
+    )

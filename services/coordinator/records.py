@@ -44,6 +44,7 @@ class Operation:
     cancelled_by_user: bool
     resume_time: datetime | None
     last_sequence: int
+    requeues: int
     create_time: datetime
     start_time: datetime | None
     end_time: datetime | None
@@ -75,6 +76,7 @@ class Operation:
             cancelled_by_user=row["cancel_time"] is not None,
             resume_time=row["resume_time"],
             last_sequence=row["last_sequence"],
+            requeues=row["requeues"],
             create_time=row["create_time"],
             start_time=row["start_time"],
             end_time=row["end_time"],

@@ -60,7 +60,8 @@ class Registration:
             keep, stop = await self._judge(request)
             stop += refused.current
             claimed = {(run.operation_id, run.attempt) for run in (*keep, *ended)}
-            await self._reconciliation.bury(request.worker_id, request.incarnation, claimed)
+            named = {(state.run.operation_id, state.run.attempt) for state in request.current_runs}
+            await self._reconciliation.bury(request.worker_id, request.incarnation, claimed, named)
             worker = self._registry.register(request, keep)
             self._supervision.start(worker)
             log.info(

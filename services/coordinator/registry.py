@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from coordinator.backoff import Backoff
 from coordinator.records import timestamp
 from coordinator.refusals import Refusals
 from holdfast.v1 import coordinator_service_pb2, worker_pb2
@@ -48,13 +49,14 @@ class Worker:
     fingerprint: dict[str, str]
     version: str
     register_time: datetime
+    # What the stream to it must say first.
+    nonce: str = ""
     connected: bool = False
     # The worker says so itself; `ordered_to_drain`: a user has said so here.
     draining: bool = False
     ordered_to_drain: bool = False
     last_heartbeat_time: datetime | None = None
     last_seen: float = 0.0
-    rest_until: float = 0.0
     runs: dict[str, Slot] = field(default_factory=dict)
 
     @property
@@ -102,6 +104,8 @@ class Registry:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._workers: dict[str, Worker] = {}
+        # By id: a worker that refuses and registers again goes on waiting.
+        self._backoff = Backoff(clock)
         self.on_free: list[Callable[[], None]] = []
         self.on_lost: list[Callable[[Worker], None]] = []
         self.stale_messages = 0
@@ -117,6 +121,7 @@ class Registry:
         for worker in list(self._workers.values()):
             if not worker.connected and now - worker.last_seen > FORGET_AFTER:
                 del self._workers[worker.id]
+                self._backoff.succeed(worker.id)
         return sorted(self._workers.values(), key=lambda worker: worker.id)
 
     def register(
@@ -125,6 +130,8 @@ class Registry:
         """A worker as it introduces itself, with the runs it may keep. Not connected before its stream is open."""
         before = self._workers.get(request.worker_id)
         same = before is not None and before.incarnation == request.incarnation
+        if not same:
+            self._backoff.try_now(request.worker_id)  # somebody has mended it, perhaps
         worker = Worker(
             id=request.worker_id,
             incarnation=request.incarnation,
@@ -135,6 +142,7 @@ class Registry:
             fingerprint=dict(request.fingerprint),
             version=request.version,
             register_time=datetime.now(UTC),
+            nonce=request.nonce,
             draining=request.draining,
             # A drain that a user ordered is for this process; its successor starts fresh.
             ordered_to_drain=same and before is not None and before.ordered_to_drain,
@@ -225,21 +233,23 @@ class Registry:
             del worker.runs[operation_id]
             self._tell_free()
 
-    def rest(self, worker: Worker, seconds: float) -> None:
-        """No new run for a while: the last one could not be delivered."""
-        worker.rest_until = self._clock() + seconds
+    def rest(self, worker: Worker) -> float:
+        """No new run for a while, which is returned: it did not take the last one."""
+        return self._backoff.fail(worker.id)
+
+    def took(self, worker: Worker) -> None:
+        """It has taken a run: what it refused before is forgotten."""
+        self._backoff.succeed(worker.id)
 
     def free_workers(self) -> list[Worker]:
         """Workers that can take a run now; the emptiest first, so that load spreads."""
-        now = self._clock()
-        free = [worker for worker in self._workers.values() if worker.free_slots > 0 and worker.rest_until <= now]
+        free = [w for w in self._workers.values() if w.free_slots > 0 and not self._backoff.left(w.id)]
         return sorted(free, key=lambda worker: (len(worker.runs) / worker.slots, worker.id))
 
     def next_rest_end(self) -> float | None:
         """Seconds until the first resting worker with a free slot may be asked again."""
-        now = self._clock()
-        ends = [w.rest_until - now for w in self._workers.values() if w.free_slots > 0 and w.rest_until > now]
-        return min(ends, default=None)
+        left = [self._backoff.left(worker.id) for worker in self._workers.values() if worker.free_slots > 0]
+        return min((seconds for seconds in left if seconds), default=None)
 
     def refuse_stale(self) -> None:
         """Counts a message that was refused because its attempt, incarnation or epoch was stale."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -137,7 +137,7 @@ class Store(Transitions):
         details: Details | None = None,
         *,
         attempt: int | None = None,
-        only: Sequence[Status] | None = None,
+        only: Iterable[Status] | None = None,
         fact: str | None = None,
     ) -> Operation | None:
         """An event that changes no status. None: the attempt is stale, the status another, or the fact already told."""

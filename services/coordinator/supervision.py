@@ -141,7 +141,7 @@ class Supervision:
         return not session.ended and self._registry.is_current(session.worker)
 
     async def _one_stream(self, session: _Session) -> None:
-        stream = session.link.supervise()
+        stream = session.link.supervise(session.worker.nonce)
         session.reset()
         try:
             async with asyncio.TaskGroup() as group:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from coordinator import lifecycle
+from coordinator import backoff, lifecycle
 from coordinator.changes import Changes
 from coordinator.database import Connection, Database
 from coordinator.lifecycle import Cause, Status
@@ -19,6 +19,8 @@ from holdfast.errors import InternalError
 from holdfast.v1 import operation_pb2, worker_pb2
 
 ORPHANED = "ORPHANED"
+# A worker ran what a restored database does not know.
+DATABASE_BEHIND = "DATABASE_BEHIND"
 
 Details = Mapping[str, str]
 
@@ -46,7 +48,7 @@ class Transitions:
     async def claim(
         self, connection: Connection, row: Any, worker_id: str, incarnation: str, message: str
     ) -> Operation:
-        """Gives the locked row to a worker. Told to others by `announce` after the commit."""
+        """Gives the locked row to a worker. Told to others by `announce` after the commit, unless it was requeued."""
         statuses = status_names(lifecycle.sources(Cause.CLAIM, Status.RUNNING))
         details = {"worker_id": worker_id}
         moved = await connection.fetchrow(
@@ -62,13 +64,36 @@ class Transitions:
         self.changes.tell(operation, Event.of(operation, event_type, message, details))
 
     async def put_back(self, claimed: Operation, target: Status, reason: str, message: str) -> Operation | None:
-        """Back into the queue under the next attempt, with the reason."""
+        """Back into the queue under the next attempt: a run may have begun."""
+        return await self._requeue(Cause.PUT_BACK, claimed, target, reason, message)
+
+    async def decline(self, claimed: Operation, target: Status, reason: str, message: str) -> Operation | None:
+        """Back into the queue as if it had not been claimed: its worker has said that no run began."""
+        return await self._requeue(Cause.DECLINE, claimed, target, reason, message)
+
+    async def _requeue(
+        self, cause: Cause, claimed: Operation, target: Status, reason: str, message: str
+    ) -> Operation | None:
         failure = operation_pb2.Failure(reason=reason, message=message)
-        details = {"worker_id": claimed.worker_id, "reason": reason}
+        details = {"worker_id": claimed.worker_id, "reason": reason, "requeues": str(claimed.requeues + 1)}
         return await self._move(
-            "put_back", Cause.PUT_BACK, claimed.id, claimed.attempt, target, "PUT_BACK", message, details,
-            serialized(failure), reason,
+            "put_back", cause, claimed.id, claimed.attempt, target, "PUT_BACK", message, details,
+            serialized(_plain_failure(failure)), plain(reason), cause in lifecycle.RAISES_ATTEMPT,
+            backoff.FIRST, backoff.LONGEST, claimed.requeues,
         )  # fmt: skip
+
+    async def count_undelivered(self, operation_id: str) -> int:
+        """Claims in a row of which nobody knows whether the worker got them."""
+        row = await self.database.fetch_one("count_undelivered", operation_id)
+        return int(row["count"]) if row else 0
+
+    async def outdate(self, queued: Operation, attempt: int, message: str, details: Details) -> Operation | None:
+        """Gives a queued operation a later attempt, because a run of its present one has been seen."""
+        row = await self.database.fetch_one(
+            "outdate", queued.id, queued.attempt, status_names(lifecycle.QUEUED), attempt, DATABASE_BEHIND,
+            plain(message), plain_details(details),
+        )  # fmt: skip
+        return self.told(row, DATABASE_BEHIND, message, details)
 
     async def end(
         self,
@@ -198,8 +223,14 @@ class Transitions:
         if row is None:
             return None
         operation = Operation.from_row(row)
-        self.announce(operation, event_type, plain(message), plain_details(details))
+        if event_type != "PUT_BACK" or is_told(operation.requeues):
+            self.announce(operation, event_type, plain(message), plain_details(details))
         return operation
+
+
+def is_told(requeues: int) -> bool:
+    """Whether the story tells of so many requeues in a row, as put_back writes it: the 1st, 2nd, 4th, 8th, …."""
+    return requeues & (requeues - 1) == 0
 
 
 def queue_status(operation: Operation) -> Status:

@@ -58,9 +58,10 @@ class WorkerLink:
         """Cancel…: cooperative first; the end comes as a fact. Raises NotFound (RUN_NOT_FOUND)."""
         await self._call(f"Cancel{self._noun}", run=run, coordinator_epoch=self._epoch, reason=reason)
 
-    def supervise(self) -> Stream:
-        """Opens the stream."""
-        return Stream(self._stub.Supervise(), getattr(self._messages, f"{self._service}SuperviseRequest"), self._epoch)
+    def supervise(self, nonce: str) -> Stream:
+        """Opens the stream that answers the registration with this nonce."""
+        wrapper = getattr(self._messages, f"{self._service}SuperviseRequest")
+        return Stream(self._stub.Supervise(), wrapper, self._epoch, nonce)
 
     async def close(self) -> None:
         """Closes the channel and whatever is open on it."""
@@ -77,10 +78,11 @@ class WorkerLink:
 class Stream:
     """Facts up, acknowledgements and orders down. One writer only."""
 
-    def __init__(self, call: Any, wrapper: Any, epoch: int) -> None:
+    def __init__(self, call: Any, wrapper: Any, epoch: int, nonce: str) -> None:
         self._call = call
         self._wrapper = wrapper
         self._epoch = epoch
+        self._nonce = nonce
 
     async def facts(self) -> AsyncIterator[worker_pb2.WorkerMessage]:
         """Until the stream ends. Raises Unavailable (or what the worker answered) when it breaks."""
@@ -95,6 +97,8 @@ class Stream:
     async def send(self, message: worker_pb2.CoordinatorMessage) -> None:
         """Raises Unavailable when the stream is gone."""
         message.coordinator_epoch = self._epoch
+        # In the first message only; the worker believes nobody who cannot say it.
+        message.registration_nonce, self._nonce = self._nonce, ""
         try:
             await self._call.write(self._wrapper(message=message))
         except grpc.aio.AioRpcError as error:

@@ -175,9 +175,10 @@ class LifeCycle(RuleBasedStateMachine):
     # What the dispatcher does
 
     @precondition(lambda self: self.stands_at(*QUEUED))
-    @rule(worker=WORKERS, arrives=MOSTLY, answered=MOSTLY)
-    def claim(self, worker: str, arrives: bool, answered: bool) -> None:
+    @rule(worker=WORKERS, arrives=MOSTLY, answered=MOSTLY, refused=SELDOM)
+    def claim(self, worker: str, arrives: bool, answered: bool, refused: bool) -> None:
         """Delivered or not, and the answer lost or not: an unanswered claim goes back although the run may exist."""
+        arrives = arrives and not refused
         process = self.processes[worker]
         store = self.house.store
 
@@ -192,7 +193,13 @@ class LifeCycle(RuleBasedStateMachine):
             return
         if arrives:
             process.runs.add((operation.id, operation.attempt))
-        if not (arrives and answered):
+        if refused:
+            moved = self.do(store.decline(operation, queue_status(operation), "NO_FREE_SLOT", "refused"))
+            assert moved is not None
+            assert moved.attempt == operation.attempt
+            # The same statement again, as after a lost answer, even when it has been claimed anew.
+            assert self.do(store.decline(operation, queue_status(operation), "NO_FREE_SLOT", "refused")) is None
+        elif not (arrives and answered):
             self.do(store.put_back(operation, queue_status(operation), "UNAVAILABLE", "not delivered"))
 
     # What runs and workers do
@@ -329,7 +336,8 @@ class LifeCycle(RuleBasedStateMachine):
         for operation_id, operation in self.rows.items():
             events = self.do(self.house.store.events(operation_id, 0))
             assert [event.sequence for event in events] == list(range(1, operation.last_sequence + 1))
-            assert events[-1].status is operation.status
+            # A claim after a requeue is told when a worker has taken it, and of many requeues only some are.
+            assert events[-1].status is operation.status or operation.requeues
             assert [event.type for event in events].count("COMPLETED") <= 1
 
     def teardown(self) -> None:

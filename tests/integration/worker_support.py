@@ -56,9 +56,13 @@ def alive(pid: int) -> bool:
 class Stream:
     """One Supervise stream as the coordinator holds it."""
 
-    def __init__(self, channel: grpc.aio.Channel, epoch: int, acknowledges: bool) -> None:
+    def __init__(
+        self, channel: grpc.aio.Channel, epoch: int, acknowledges: bool, nonce: str = "", *, speaks: bool = True
+    ) -> None:
         self.epoch = epoch
         self.acknowledges = acknowledges
+        self.nonce = nonce
+        self.speaks = speaks
         self.received: list[worker_pb2.WorkerMessage] = []
         self.over = asyncio.Event()
         self.code: grpc.StatusCode | None = None
@@ -69,7 +73,7 @@ class Stream:
 
     async def send(self, **message: Any) -> None:
         """Writes one CoordinatorMessage."""
-        outgoing = worker_pb2.CoordinatorMessage(coordinator_epoch=self.epoch, **message)
+        outgoing = worker_pb2.CoordinatorMessage(coordinator_epoch=self.epoch, registration_nonce=self.nonce, **message)
         async with self._writing:
             await self._call.write(trainer_service_pb2.TrainerServiceSuperviseRequest(message=outgoing))
 
@@ -95,7 +99,8 @@ class Stream:
 
     async def _read(self) -> None:
         try:
-            await self.acknowledge()  # the first word, by which the worker learns the epoch
+            if self.speaks:
+                await self.acknowledge()  # the first word, by which the worker learns the epoch
             async for response in self._call:
                 message = response.message
                 self.received.append(message)
@@ -149,8 +154,8 @@ class Coordinator(coordinator_service_pb2_grpc.CoordinatorServiceServicer):
         )
 
     def dial(self, address: str) -> Stream:
-        """Opens a Supervise stream."""
-        stream = Stream(create_channel(address), self.epoch, self.acknowledges)
+        """Opens a Supervise stream that answers the newest registration."""
+        stream = Stream(create_channel(address), self.epoch, self.acknowledges, self.registrations[-1].nonce)
         self.streams.append(stream)
         return stream
 

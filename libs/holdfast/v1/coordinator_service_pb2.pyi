@@ -135,7 +135,7 @@ class ResumeOperationResponse(_message.Message):
     def __init__(self, operation: _Optional[_Union[_operation_pb2.Operation, _Mapping]] = ..., checkpoint: _Optional[_Union[_checkpoint_pb2.Checkpoint, _Mapping]] = ...) -> None: ...
 
 class RegisterWorkerRequest(_message.Message):
-    __slots__ = ("worker_id", "incarnation", "kind", "address", "slots", "capabilities", "current_runs", "finished_runs", "fingerprint", "version", "draining")
+    __slots__ = ("worker_id", "incarnation", "kind", "address", "slots", "capabilities", "current_runs", "finished_runs", "fingerprint", "version", "draining", "nonce")
     class FingerprintEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -154,6 +154,7 @@ class RegisterWorkerRequest(_message.Message):
     FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     DRAINING_FIELD_NUMBER: _ClassVar[int]
+    NONCE_FIELD_NUMBER: _ClassVar[int]
     worker_id: str
     incarnation: str
     kind: _worker_pb2.WorkerKind
@@ -165,7 +166,8 @@ class RegisterWorkerRequest(_message.Message):
     fingerprint: _containers.ScalarMap[str, str]
     version: str
     draining: bool
-    def __init__(self, worker_id: _Optional[str] = ..., incarnation: _Optional[str] = ..., kind: _Optional[_Union[_worker_pb2.WorkerKind, str]] = ..., address: _Optional[str] = ..., slots: _Optional[int] = ..., capabilities: _Optional[_Iterable[str]] = ..., current_runs: _Optional[_Iterable[_Union[_worker_pb2.RunState, _Mapping]]] = ..., finished_runs: _Optional[_Iterable[_Union[_worker_pb2.RunFinished, _Mapping]]] = ..., fingerprint: _Optional[_Mapping[str, str]] = ..., version: _Optional[str] = ..., draining: _Optional[bool] = ...) -> None: ...
+    nonce: str
+    def __init__(self, worker_id: _Optional[str] = ..., incarnation: _Optional[str] = ..., kind: _Optional[_Union[_worker_pb2.WorkerKind, str]] = ..., address: _Optional[str] = ..., slots: _Optional[int] = ..., capabilities: _Optional[_Iterable[str]] = ..., current_runs: _Optional[_Iterable[_Union[_worker_pb2.RunState, _Mapping]]] = ..., finished_runs: _Optional[_Iterable[_Union[_worker_pb2.RunFinished, _Mapping]]] = ..., fingerprint: _Optional[_Mapping[str, str]] = ..., version: _Optional[str] = ..., draining: _Optional[bool] = ..., nonce: _Optional[str] = ...) -> None: ...
 
 class RegisterWorkerResponse(_message.Message):
     __slots__ = ("coordinator_epoch", "stop_runs", "acknowledged_runs")

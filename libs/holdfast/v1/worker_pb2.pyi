@@ -190,16 +190,18 @@ class WorkerHello(_message.Message):
     def __init__(self, worker_id: _Optional[str] = ..., incarnation: _Optional[str] = ..., current_runs: _Optional[_Iterable[_Union[RunState, _Mapping]]] = ...) -> None: ...
 
 class CoordinatorMessage(_message.Message):
-    __slots__ = ("coordinator_epoch", "acknowledgement", "stop_run", "drain")
+    __slots__ = ("coordinator_epoch", "registration_nonce", "acknowledgement", "stop_run", "drain")
     COORDINATOR_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    REGISTRATION_NONCE_FIELD_NUMBER: _ClassVar[int]
     ACKNOWLEDGEMENT_FIELD_NUMBER: _ClassVar[int]
     STOP_RUN_FIELD_NUMBER: _ClassVar[int]
     DRAIN_FIELD_NUMBER: _ClassVar[int]
     coordinator_epoch: int
+    registration_nonce: str
     acknowledgement: Acknowledgement
     stop_run: StopRun
     drain: Drain
-    def __init__(self, coordinator_epoch: _Optional[int] = ..., acknowledgement: _Optional[_Union[Acknowledgement, _Mapping]] = ..., stop_run: _Optional[_Union[StopRun, _Mapping]] = ..., drain: _Optional[_Union[Drain, _Mapping]] = ...) -> None: ...
+    def __init__(self, coordinator_epoch: _Optional[int] = ..., registration_nonce: _Optional[str] = ..., acknowledgement: _Optional[_Union[Acknowledgement, _Mapping]] = ..., stop_run: _Optional[_Union[StopRun, _Mapping]] = ..., drain: _Optional[_Union[Drain, _Mapping]] = ...) -> None: ...
 
 class Acknowledgement(_message.Message):
     __slots__ = ("sequences", "refused")

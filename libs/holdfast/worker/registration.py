@@ -91,7 +91,8 @@ class Registration:
             raise error_from_rpc(error) from error
         finally:
             await channel.close()
-        self._fence.admit(response.coordinator_epoch)
+        # Not yet the proof: the fence moves with the stream that this coordinator opens.
+        self._fence.check(response.coordinator_epoch)
         self._facts.acknowledge_ends(response.acknowledged_runs)
         for run in response.stop_runs:
             self._slots.fence(run, "the coordinator does not want this run to go on")
@@ -116,6 +117,7 @@ class Registration:
             fingerprint=dict(self._executor.fingerprint),
             version=__version__,
             draining=self._slots.draining,
+            nonce=self._fence.challenge(),
         )
 
     def _complain(self, state: tenacity.RetryCallState) -> None:

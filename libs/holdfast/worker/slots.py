@@ -52,9 +52,10 @@ class Slots:
         self._tasks = tasks
         self._runs: dict[tuple[str, int], RunHandle] = {}
         self._lives: dict[tuple[str, int], asyncio.Task[None]] = {}
-        self._newest: OrderedDict[str, int] = OrderedDict()
+        # (coordinator epoch, attempt): a restored database counts attempts from where it stood, under a newer epoch.
+        self._newest: OrderedDict[str, tuple[int, int]] = OrderedDict()
         for finished in facts.ends():
-            self._remember(finished.run)
+            self._remember(finished.run, 0)
         self.draining = False
         self.idle = asyncio.Event()
         self.idle.set()
@@ -83,16 +84,25 @@ class Slots:
         """
         ref = assignment.run
         self._check(assignment)
-        newest = self._newest.get(ref.operation_id, 0)
+        epoch = assignment.coordinator_epoch
+        newest_epoch, newest = self._newest.get(ref.operation_id, (0, 0))
+        newest_epoch = newest_epoch or epoch  # an end from the outbox does not say its own
         ids = {"operation_id": ref.operation_id, "attempt": str(ref.attempt)}
-        if ref.attempt < newest:
+        if (epoch, ref.attempt) < (newest_epoch, newest):
             raise LostRace(
                 f"Attempt {ref.attempt} of {ref.operation_id} is stale: attempt {newest} came here already.",
                 reason="STALE_ATTEMPT",
                 metadata=ids,
             )
-        if ref.attempt == newest:
+        if (epoch, ref.attempt) == (newest_epoch, newest):
             return
+        if (ref.operation_id, ref.attempt) in self._runs or self._facts.has_end(ref):
+            raise AtCapacity(
+                f"Attempt {ref.attempt} of {ref.operation_id} is here already, from before the database was restored. "
+                "It must be gone first; ask again in a moment.",
+                reason="NO_FREE_SLOT",
+                metadata=ids,
+            )
         if self.draining:
             raise NotPossible(
                 "This worker drains and takes no new runs; ask another one.", reason="WORKER_DRAINING", metadata=ids
@@ -105,7 +115,7 @@ class Slots:
                 reason="NO_FREE_SLOT",
                 metadata=ids,
             )
-        self._remember(ref)
+        self._remember(ref, epoch)
         for predecessor in predecessors:
             predecessor.stop(StopReason.FENCED, AT_ONCE, f"attempt {ref.attempt} came to this worker")
         self._take(assignment, checkpoint, predecessors)
@@ -206,8 +216,8 @@ class Slots:
         if not self._runs:
             self.idle.set()
 
-    def _remember(self, ref: worker_pb2.RunRef) -> None:
-        newest = max(ref.attempt, self._newest.pop(ref.operation_id, 0))
+    def _remember(self, ref: worker_pb2.RunRef, epoch: int) -> None:
+        newest = max((epoch, ref.attempt), self._newest.pop(ref.operation_id, (0, 0)))
         self._newest[ref.operation_id] = newest
         while len(self._newest) > _REMEMBERED:
             self._newest.popitem(last=False)

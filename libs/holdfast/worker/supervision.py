@@ -1,8 +1,9 @@
 """The Supervise stream, worker's side: facts up, acknowledgements and orders down. Owns the current stream.
 
-One stream counts at a time; a newer one replaces it. Each begins with hello, then every durable fact that still waits,
-in order, then what happens: facts, the newest progress of each run, a heartbeat per interval. A stream that is not
-read by its coordinator holds up nothing but itself.
+One stream counts at a time; a newer one replaces it. Its coordinator speaks first, and proves that it is the one this
+worker has registered with. Then come hello, every durable fact that still waits, in order, and what happens: facts, the
+newest progress of each run, a heartbeat per interval. A stream that is not read by its coordinator holds up nothing but
+itself.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import structlog
 from holdfast.errors import HoldfastError, InternalError, LostRace
 from holdfast.v1 import worker_pb2
 from holdfast.worker.facts import Facts
-from holdfast.worker.fence import Fence
+from holdfast.worker.fence import UNPROVEN, Fence
 from holdfast.worker.identity import Identity
 from holdfast.worker.runs import RunHandle
 from holdfast.worker.slots import Slots
@@ -34,7 +35,7 @@ class Session:
         self.wake = asyncio.Event()
         self.ended = False
         self.error: HoldfastError | None = None
-        # Its coordinator has named an epoch that is not stale.
+        # Its coordinator has proven itself; until then the stream is nobody's.
         self.introduced = asyncio.Event()
 
     def end(self, error: HoldfastError | None = None) -> None:
@@ -66,15 +67,15 @@ class Supervision:
     ) -> AsyncIterator[worker_pb2.WorkerMessage]:
         """One stream, until it is replaced, refused or closed. `on_done` registers what to call when its call ends.
 
-        Raises LostRace (STALE_ATTEMPT) when its coordinator is a stale one, or when a newer stream took over.
+        Raises LostRace: COORDINATOR_UNPROVEN or STALE_ATTEMPT for a stranger's or a stale coordinator's, which
+        replaces nothing; STREAM_REPLACED when a newer stream took over.
         """
         session = Session()
         # A cancelled call does not promise to close this generator soon; its done callback does.
         on_done(lambda: self._close(session))
         reader = asyncio.create_task(self._read(session, incoming), name="supervise reader")
         try:
-            if self._session is not None:
-                await self._introduction(session)
+            await self._introduction(session)
             if not session.ended:
                 self._take_over(session)
                 yield self._hello()
@@ -94,12 +95,13 @@ class Supervision:
             self._session.end()
 
     async def _introduction(self, session: Session) -> None:
-        """Waits for the first word on a stream that would replace another one: a stale coordinator's must not."""
+        """Waits for the first word."""
         try:
             async with asyncio.timeout(_INTRODUCTION_SECONDS):
                 await session.introduced.wait()
         except TimeoutError:
-            log.warning("Supervise stream's coordinator says nothing; taking it")
+            log.warning("Supervise stream refused: whoever opened it says nothing")
+            session.end(LostRace("A Supervise stream begins with the coordinator's word.", reason=UNPROVEN))
 
     def _take_over(self, session: Session) -> None:
         if self._session is not None:
@@ -145,8 +147,11 @@ class Supervision:
     async def _read(self, session: Session, incoming: AsyncIterator[worker_pb2.CoordinatorMessage]) -> None:
         try:
             async for message in incoming:
-                self._fence.admit(message.coordinator_epoch)
-                session.introduced.set()
+                if session.introduced.is_set():
+                    self._fence.admit(message.coordinator_epoch)
+                else:
+                    self._fence.prove(message.registration_nonce, message.coordinator_epoch)
+                    session.introduced.set()
                 self._obey(message)
         except HoldfastError as error:
             log.warning("Supervise stream refused", error=error.message)

@@ -1,11 +1,11 @@
 -- The whole schema as it stands after the last migration. A test applies the migrations to an empty database and compares.
 -- Protobuf columns are bytea: exact floats, and text that jsonb would refuse. What is searched for has a column of its own.
 
--- Who may write: every start of a coordinator takes the next epoch, and workers refuse commands from a smaller one.
-CREATE SEQUENCE coordinator_epochs;
-
+-- Who may write: every start of a coordinator takes a greater epoch, and workers refuse commands from a smaller one.
+-- It is the clock's seconds, and no sequence: a database that was restored from a backup would count again what living
+-- workers have seen already, and they would refuse its coordinator.
 CREATE TABLE coordinators (
-    epoch bigint NOT NULL DEFAULT nextval('coordinator_epochs'),
+    epoch bigint NOT NULL,
     host text NOT NULL,
     process_id integer NOT NULL,
     listen text NOT NULL,
@@ -60,6 +60,9 @@ CREATE TABLE operations (
     start_time timestamptz,
     end_time timestamptz,
     update_time timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- Claims in a row that no worker took, and how long the queue passes it over because of them.
+    requeues integer NOT NULL DEFAULT 0,
+    not_before timestamptz,
     CONSTRAINT operations_pkey PRIMARY KEY (id),
     CONSTRAINT operations_known_kind CHECK (
         kind IN ('TRAINING', 'BACKTEST', 'RESEARCH', 'DESIGN', 'ASSESSMENT')
@@ -70,6 +73,7 @@ CREATE TABLE operations (
     ),
     CONSTRAINT operations_attempt_from_one CHECK (attempt >= 1),
     CONSTRAINT operations_max_attempts_from_one CHECK (max_attempts >= 1),
+    CONSTRAINT operations_requeues_from_zero CHECK (requeues >= 0),
     -- A running operation of nobody: no orphan rule would ever find it.
     CONSTRAINT operations_live_has_worker CHECK (
         status NOT IN ('RUNNING', 'PENDING_RECONCILIATION', 'CANCELLING')

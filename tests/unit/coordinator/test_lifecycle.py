@@ -93,4 +93,6 @@ def test_a_walk_raises_the_attempt_before_another_worker_may_run(data: st.DataOb
         if cause is Cause.CLAIM:
             assert attempt not in claimed, "two workers would hold one fencing token"
             claimed.add(attempt)
+        if cause is Cause.DECLINE:
+            claimed.discard(attempt)  # the worker itself has said that it holds nothing
         attempt += cause in RAISES_ATTEMPT

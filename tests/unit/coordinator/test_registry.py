@@ -101,12 +101,36 @@ def test_unexpected_runs_are_questioned(registry: Registry) -> None:
 
 def test_a_resting_worker_is_asked_again_later(registry: Registry, clock: Clock) -> None:
     worker = connected(registry)
-    registry.rest(worker, 5)
+    seconds = registry.rest(worker)
     assert registry.free_workers() == []
-    assert registry.next_rest_end() == 5
-    clock.now = 5
+    assert registry.next_rest_end() == seconds
+    clock.now = seconds
     assert registry.free_workers() == [worker]
     assert registry.next_rest_end() is None
+
+
+def test_a_worker_that_registers_again_rests_on(registry: Registry, clock: Clock) -> None:
+    for _ in range(10):
+        worker = connected(registry)
+        clock.now += registry.rest(worker)
+    seconds = registry.rest(worker)
+    assert 30 <= seconds <= 60
+    assert registry.free_workers() == []
+    assert connected(registry).free_slots == 2
+    assert registry.free_workers() == []
+    # A new process may be a mended one: it is tried at once, and rests as long should it refuse again.
+    mended = connected(registry, incarnation="next")
+    assert registry.free_workers() == [mended]
+    assert registry.rest(mended) >= 30
+    clock.now += 60
+    registry.took(mended)
+    assert registry.rest(mended) <= 1
+
+
+def test_a_resting_worker_leaves_the_others_free(registry: Registry) -> None:
+    registry.rest(connected(registry, worker_id="a"))
+    other = connected(registry, worker_id="b")
+    assert registry.free_workers() == [other]
 
 
 def test_the_emptiest_is_first(registry: Registry) -> None:

@@ -20,6 +20,6 @@ class Finished:
 
 
 async def test_a_write_after_the_end_is_unavailable() -> None:
-    stream = Stream(Finished(), trainer_service_pb2.TrainerServiceSuperviseRequest, 1)
+    stream = Stream(Finished(), trainer_service_pb2.TrainerServiceSuperviseRequest, 1, "")
     with pytest.raises(Unavailable):
         await stream.send(worker_pb2.CoordinatorMessage())

@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -59,13 +60,28 @@ def test_one_process_per_directory(tmp_path: Path) -> None:
         pass
 
 
-def test_the_fence_only_rises() -> None:
-    fence = Fence()
-    for epoch in (0, 3, 3, 5):
-        fence.admit(epoch)
+def refusal(call: Callable[..., object], *arguments: object) -> str:
     with pytest.raises(LostRace) as caught:
-        fence.admit(4)
-    assert caught.value.reason == "STALE_ATTEMPT"
+        call(*arguments)
+    return caught.value.reason
+
+
+def test_the_fence_moves_on_proof_only_and_only_rises() -> None:
+    fence = Fence()
+    assert refusal(fence.admit, 0) == refusal(fence.admit, 2**62) == "COORDINATOR_UNPROVEN"
+    assert refusal(fence.prove, "", 3) == refusal(fence.prove, "é", 3) == "COORDINATOR_UNPROVEN"
+    nonce = fence.challenge()
+    assert fence.challenge() == nonce  # a registration whose answer was lost may be answered yet
+    fence.prove(nonce, 3)
+    fence.prove(nonce, 3)  # the same coordinator dials again
+    fence.admit(3)
+    assert refusal(fence.admit, 4) == "COORDINATOR_UNPROVEN"
+    later = fence.challenge()
+    assert later != nonce
+    assert refusal(fence.prove, nonce, 9) == "COORDINATOR_UNPROVEN"
+    assert refusal(fence.prove, later, 2) == refusal(fence.check, 2) == refusal(fence.admit, 2) == "STALE_ATTEMPT"
+    assert fence.epoch == 3
+    fence.prove(later, 5)
     assert fence.epoch == 5
 
 

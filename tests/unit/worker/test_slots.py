@@ -186,6 +186,28 @@ async def test_an_older_attempt_is_stale_even_after_the_newer_has_left(stage: St
     assert caught.value.reason == "STALE_ATTEMPT"
 
 
+async def test_a_restored_database_may_give_out_an_older_attempt_under_its_newer_epoch(stage: Stage) -> None:
+    before = assignment(attempt=5)
+    before.coordinator_epoch = 7
+    stage.slots.start(before)
+    run = await stage.theatre.puppet(0)
+    after = assignment(attempt=5)
+    after.coordinator_epoch = 8
+    with pytest.raises(AtCapacity, match="before the database was restored"):
+        stage.slots.start(after)
+    stage.slots.fence(before.run, "the database does not know it")
+    run.end(Exit(signal=9))
+    await stage.slots.idle.wait()
+    with pytest.raises(AtCapacity):  # its end is still to be told: it would be taken for the new one's
+        stage.slots.start(after)
+    stage.facts.acknowledge_ends([before.run])
+    after.run.attempt = 3
+    stage.slots.start(after)
+    await stage.theatre.puppet(1)
+    with pytest.raises(LostRace):
+        stage.slots.start(before)
+
+
 async def test_a_newer_attempt_waits_for_the_death_of_the_older(stage: Stage) -> None:
     stage.slots.start(assignment(attempt=1))
     first = await stage.theatre.puppet(0)

@@ -2,10 +2,12 @@
 -- $1 id, $2 attempt, $3 statuses it may stand at, $4 new status, $5 event type, $6 message, $7 details.
 
 -- name: next_in_queue
--- The oldest operation that one of the offers fits. Locked rows are passed over: another claim holds them.
+-- The oldest operation that one of the offers fits. Locked rows are passed over: another claim holds them; and so are those
+-- that wait after a claim that no worker took: they must not hold up what is behind them.
 SELECT o.id, o.kind, o.status, o.attempt, o.worker_id, o.requirements, o.resume_checkpoint_id
 FROM operations o
 WHERE o.status = ANY ($1)
+  AND (o.not_before IS NULL OR o.not_before <= clock_timestamp())
   AND EXISTS (
       SELECT 1 FROM jsonb_to_recordset($2::jsonb) AS offer (kind text, capabilities text[])
       WHERE offer.kind = o.kind AND o.requirements <@ offer.capabilities
@@ -14,17 +16,29 @@ ORDER BY o.create_time, o.id
 FOR UPDATE SKIP LOCKED
 LIMIT 1;
 
+-- name: next_due
+-- Seconds until the first operation that waits and that one of the offers fits may be claimed; NULL: none waits. One that
+-- became due a moment ago counts: next_in_queue may have looked just before.
+SELECT greatest(0, extract(epoch FROM min(o.not_before) - clock_timestamp()))::float8 AS seconds
+FROM operations o
+WHERE o.status = ANY ($1) AND o.not_before IS NOT NULL
+  AND EXISTS (
+      SELECT 1 FROM jsonb_to_recordset($2::jsonb) AS offer (kind text, capabilities text[])
+      WHERE offer.kind = o.kind AND o.requirements <@ offer.capabilities
+  );
+
 -- name: claim
+-- A claim after a requeue is told once a worker has taken it: a story of refusals would have no end.
 WITH moved AS (
     UPDATE operations SET
-        status = $4, worker_id = $8, incarnation = $9, failure = NULL, failure_reason = NULL,
+        status = $4, worker_id = $8, incarnation = $9, failure = NULL, failure_reason = NULL, not_before = NULL,
         start_time = coalesce(start_time, clock_timestamp()),
-        update_time = clock_timestamp(), last_sequence = last_sequence + 1
+        update_time = clock_timestamp(), last_sequence = last_sequence + (requeues = 0)::integer
     WHERE id = $1 AND attempt = $2 AND status = ANY ($3)
     RETURNING *
 ), event AS (
     INSERT INTO operation_events (operation_id, sequence, time, attempt, type, status, message, details)
-    SELECT id, last_sequence, update_time, attempt, $5, status, $6, $7 FROM moved
+    SELECT id, last_sequence, update_time, attempt, $5, status, $6, $7 FROM moved WHERE requeues = 0
 ), attempt AS (
     INSERT INTO attempts (operation_id, attempt, worker_id, incarnation, checkpoint_id)
     SELECT id, attempt, worker_id, incarnation, resume_checkpoint_id FROM moved
@@ -32,19 +46,52 @@ WITH moved AS (
 SELECT moved.*, c AS checkpoint FROM moved LEFT JOIN checkpoints c ON c.id = moved.checkpoint_id;
 
 -- name: put_back
--- The attempt goes up: the delivery may have half happened, and that run must be stale.
+-- $8 failure, $9 its reason, $10 whether a run may have begun, $11 the first and $12 the longest wait in seconds,
+-- $13 the requeues before: a repeat after a lost answer must not take the next claim back, which may bear the same attempt.
+-- Where a run may have begun the attempt goes up: that run must be stale. Where the worker has said no, it is as if the
+-- claim had never been. The first requeue waits for nothing, since another worker may take it; the further ones wait twice
+-- as long each time. The story tells the 1st, 2nd, 4th, 8th, … in a row.
 WITH moved AS (
     UPDATE operations SET
-        status = $4, attempt = attempt + 1, failure = $8, failure_reason = $9,
-        update_time = clock_timestamp(), last_sequence = last_sequence + 1
+        status = $4, attempt = attempt + $10::boolean::integer, failure = $8, failure_reason = $9,
+        requeues = requeues + 1,
+        not_before = CASE WHEN requeues > 0 THEN clock_timestamp() + interval '1 second'
+            * least($12::float8, $11::float8 * power(2, least(requeues - 1, 30))) * (0.5 + random() / 2) END,
+        update_time = clock_timestamp(), last_sequence = last_sequence + (requeues & (requeues + 1) = 0)::integer
+    WHERE id = $1 AND attempt = $2 AND status = ANY ($3) AND requeues = $13
+    RETURNING *
+), event AS (
+    INSERT INTO operation_events (operation_id, sequence, time, attempt, type, status, message, details)
+    SELECT id, last_sequence, update_time, attempt, $5, status, $6, $7 FROM moved WHERE requeues & (requeues - 1) = 0
+), undelivered AS (
+    UPDATE attempts a SET end_time = clock_timestamp(), outcome = 'UNDELIVERED'
+    FROM moved WHERE $10 AND a.operation_id = moved.id AND a.attempt = $2 AND a.end_time IS NULL
+), never_claimed AS (
+    DELETE FROM attempts a USING moved
+    WHERE NOT $10 AND a.operation_id = moved.id AND a.attempt = $2 AND a.end_time IS NULL
+)
+SELECT moved.*, c AS checkpoint FROM moved LEFT JOIN checkpoints c ON c.id = moved.checkpoint_id;
+
+-- name: count_undelivered
+-- Claims in a row of which nobody knows whether the worker got them.
+SELECT count(*) FROM attempts a
+WHERE a.operation_id = $1 AND a.outcome = 'UNDELIVERED'
+  AND NOT EXISTS (
+      SELECT 1 FROM attempts later
+      WHERE later.operation_id = a.operation_id AND later.attempt > a.attempt AND later.outcome <> 'UNDELIVERED'
+  );
+
+-- name: outdate
+-- No change of status: a living worker ran this attempt, or a later one, which a restored database has forgotten. The next
+-- claim must not bear the same number. $1 id, $2 attempt, $3 statuses, $4 the new attempt, $5 type, $6 message, $7 details.
+WITH moved AS (
+    UPDATE operations SET
+        attempt = $4, update_time = clock_timestamp(), last_sequence = last_sequence + 1
     WHERE id = $1 AND attempt = $2 AND status = ANY ($3)
     RETURNING *
 ), event AS (
     INSERT INTO operation_events (operation_id, sequence, time, attempt, type, status, message, details)
     SELECT id, last_sequence, update_time, attempt, $5, status, $6, $7 FROM moved
-), attempt AS (
-    UPDATE attempts a SET end_time = clock_timestamp(), outcome = 'UNDELIVERED'
-    FROM moved WHERE a.operation_id = moved.id AND a.attempt = $2 AND a.end_time IS NULL
 )
 SELECT moved.*, c AS checkpoint FROM moved LEFT JOIN checkpoints c ON c.id = moved.checkpoint_id;
 
@@ -109,6 +156,7 @@ WITH moved AS (
     UPDATE operations SET
         status = $4, attempt = greatest(attempt, $13::integer) + 1, resume_checkpoint_id = $8, spec = $10,
         automatic_resumes = CASE WHEN $9::boolean THEN automatic_resumes + 1 ELSE 0 END, automatic_resume_time = NULL,
+        requeues = 0, not_before = NULL,
         failure = NULL, failure_reason = NULL, cancel_time = NULL, end_time = NULL, resume_time = clock_timestamp(),
         update_time = clock_timestamp(), last_sequence = last_sequence + 1
     WHERE id = $1 AND attempt = $2 AND status = ANY ($3)
