@@ -16,6 +16,7 @@ import asyncpg
 import structlog
 import tenacity
 
+from coordinator.outage import Outage
 from coordinator.queries import query
 from holdfast.errors import HoldfastError, InternalError, LostRace, NotPossible, Unavailable
 
@@ -71,6 +72,7 @@ class Database:
     url: str = field(repr=False)
     patience: float | None = REQUEST_PATIENCE
     on_loss: list[Callable[[], None]] = field(default_factory=list)
+    outage: Outage = field(default_factory=Outage)
 
     @classmethod
     async def connect(cls, url: str) -> Database:
@@ -175,12 +177,15 @@ class Database:
     async def _run_once(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         try:
             async with self.pool.acquire(timeout=CONNECT_TIMEOUT) as connection:
-                return await work(connection)
+                result = await work(connection)
+            self.outage.end()
+            return result
         except asyncpg.IntegrityConstraintViolationError as error:
             raise domain_error(error) from error
         except LOST as error:
             if isinstance(error, asyncpg.InterfaceError) and not _is_loss(error):
                 raise
+            self.outage.begin(_words(error))
             for tell in self.on_loss:
                 tell()
             raise ConnectionLost(
