@@ -179,6 +179,10 @@ class ScriptedWorker:
         self._outgoing.put_nowait(message)
         return self._sequence
 
+    def send(self, message: worker_pb2.WorkerMessage) -> None:
+        """A message exactly as it is, once."""
+        self._outgoing.put_nowait(message)
+
     def send_again(self, number: int) -> None:
         """As after an acknowledgement that got lost."""
         self._outgoing.put_nowait(self._durable[number])
