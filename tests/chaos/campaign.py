@@ -13,6 +13,7 @@ from tests.chaos.faults import Faults
 from tests.chaos.ground import ORPHAN_TIMEOUT, STALLED_AFTER, Ground
 from tests.chaos.plan import WORKLOADS, Plan, draw
 from tests.chaos.work import Work
+from tests.support.cluster import Member
 from tests.support.workloads import Outcome, outcome_of
 
 STUCK = 120.0  # seconds without reaching COMPLETED
@@ -92,6 +93,7 @@ class Campaign:
             print(f"{label} {fault.kind} at {where} ({hit})", flush=True)
             self._check_everybody_lives(plan, fault.kind)
         operation = self._drive(operation, 2.0, plan)
+        self._check_everybody_lives(plan, "after its faults")
         if operation.status != "COMPLETED":
             self._problem("stuck", plan, operation, f"{operation.status} after {STUCK:g} s")
             return
@@ -106,13 +108,13 @@ class Campaign:
     def _check_everybody_lives(self, plan: Plan, kind: str) -> None:
         """No fault may end a process that it did not end itself; what died is started again, for the runs to come."""
         for complaint in self._faults.complaints:
-            self.verdict.problems.append(f"{complaint} (run {plan.number} , {kind})")
+            self.verdict.problems.append(f"{complaint} (run {plan.number} {kind})")
         self._faults.complaints.clear()
         for member in self._cluster.members.values():
             if not member.alive:
                 self.verdict.problems.append(
                     f"stuck: run {plan.number} ({kind}): {member.name} ended with exit code {member.wait()}: "
-                    f"{member.tail(1)}"
+                    f"{_last_words(member)}"
                 )
                 member.start()
 
@@ -134,7 +136,8 @@ class Campaign:
                 elif operation.done:
                     operation = self._resume(operation, plan)
             except Unavailable:
-                pass  # the coordinator or the database is away: that is the fault's work
+                # The coordinator or the database is away: a fault's work, and over soon.
+                self._check_everybody_lives(plan, "after its faults")
             time.sleep(0.02)
         return operation
 
@@ -196,3 +199,9 @@ class Campaign:
 
     def _has_problem(self, plan: Plan) -> bool:
         return any(f"run {plan.number} " in problem for problem in self.verdict.problems)
+
+
+def _last_words(member: Member) -> str:
+    """The last line of its log that is more than a traceback's frame."""
+    lines = [line.strip(" |+-") for line in member.tail().splitlines()]
+    return next((line for line in reversed(lines) if line and not line.startswith("HINT")), "it said nothing")
