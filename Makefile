@@ -45,8 +45,8 @@ down: $(STAMP)  ## stop them
 bench: $(STAMP)  ## ratios, measured side by side; docs/benchmarks.md has a run
 	$(BIN)/python -m benchmarks
 
-chaos: $(STAMP)  ## random faults: make chaos SEED=1 RUNS=200
-	$(BIN)/python -m tests.chaos $(SEED) $(RUNS)
+chaos: $(STAMP)  ## random faults: make chaos SEED=1 RUNS=200 FAULTS="store full,kill run"
+	$(BIN)/python -m tests.chaos $(SEED) $(RUNS) "$(FAULTS)"
 
 exact: $(STAMP)  ## interrupt and resume, compare digests with the uninterrupted run's
 	$(BIN)/python -m tests.exact

@@ -28,6 +28,8 @@ __all__ = ["EmbeddedPostgres"]
 VERSION_DIRECTORY = "pginstall18"
 START_TIMEOUT = 60  # seconds; crash recovery after a kill counts in
 STOP_TIMEOUT = 30  # seconds
+REFUSAL_TIMEOUT = 5  # seconds of a running server's refusals, as long as it does not say that it recovers
+CONNECT_TIMEOUT = 10  # seconds for a server that runs to greet one client
 CHILDREN_TIMEOUT = 10  # seconds
 SUPERUSER = "postgres"
 # The kernel's limit for a socket's path is 107 bytes; PostgreSQL appends "/.s.PGSQL.5432.lock".
@@ -102,16 +104,18 @@ class EmbeddedPostgres:
                 str(self.directory),
             ]
             self._run(binaries / "initdb", arguments, account)
-        deadline = time.monotonic() + START_TIMEOUT
+        asked = time.monotonic()
         while True:
             if not self.running:
                 self._start_server(binaries, account, settings or {})
+                asked = time.monotonic()
             try:
                 self._create_database(binaries, account, database)
                 return self.url(database)
-            except Unavailable:
-                # What runs may be dying of a kill a moment ago, or still be recovering: look again.
-                if time.monotonic() > deadline:
+            except Unavailable as error:
+                # What runs may be dying of a kill a moment ago, or still be recovering (it says so): look again.
+                patience = START_TIMEOUT if "the database system is" in error.message else REFUSAL_TIMEOUT
+                if time.monotonic() > asked + patience:
                     raise
                 time.sleep(0.1)
 
@@ -127,6 +131,7 @@ class EmbeddedPostgres:
         for number in (signal.SIGQUIT if immediate else signal.SIGINT, signal.SIGQUIT):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
+                os.kill(pid, signal.SIGCONT)  # a frozen server would never see the first
             deadline = time.monotonic() + STOP_TIMEOUT
             while _is_postgres(pid) and time.monotonic() < deadline:
                 time.sleep(0.02)
@@ -234,7 +239,7 @@ class EmbeddedPostgres:
     def _run(self, program: Path, arguments: list[str], account: _Account | None) -> str:
         # Files, not pipes: the server inherits the descriptors, and a pipe would stay open as long as it runs.
         with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
-            environment = {**os.environ, "LC_ALL": "C"}
+            environment = {**os.environ, "LC_ALL": "C", "PGCONNECT_TIMEOUT": str(CONNECT_TIMEOUT)}
             try:
                 done = subprocess.run(
                     [str(program), *arguments],

@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import asyncpg
@@ -59,6 +60,9 @@ class Health:
         self._clock = clock
         self._since: float | None = None
         self._last_failure = 0.0
+        # While it fails: since when, and how it said so last.
+        self.lost_time: datetime | None = None
+        self.words = ""
         self._unusable: HoldfastError | None = None
         self._end = asyncio.Event()
 
@@ -70,15 +74,17 @@ class Health:
     def failed(self, words: str) -> None:
         """A statement met a transient error."""
         self._last_failure = self._clock()
+        self.words = words
         if self._since is None:
             self._since = self._last_failure
+            self.lost_time = datetime.now(UTC)
             log.warning("Database cannot be used; facts wait and callers are told", reason=words)
 
     def succeeded(self) -> None:
         """A statement went through. On a full disk reads go on to, between writes that do not."""
         if self._since is not None and self._clock() - self._last_failure > QUIET:
             log.info("Database can be used again", seconds=round(self._clock() - self._since, 1))
-            self._since = None
+            self._since, self.lost_time, self.words = None, None, ""
 
     def give_up(self, words: str) -> None:
         """No statement will ever go through again, or none may: the process has to end."""

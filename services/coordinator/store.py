@@ -73,9 +73,10 @@ class Store(Transitions):
         row = await self.database.fetch_one("count_operations", *_filter(where))
         return int(row["count"]) if row else 0
 
-    async def count_by_status(self) -> dict[str, int]:
-        """Only statuses that occur."""
-        return {row["status"]: row["operations"] for row in await self.database.fetch("count_by_status")}
+    async def count_by_status(self, *, within: float | None = None) -> dict[str, int]:
+        """Only statuses that occur. `within` is the time of one try, seconds; by default the connection's own."""
+        rows = await self.database.run(lambda connection: connection.fetch(query("count_by_status"), timeout=within))
+        return {row["status"]: row["operations"] for row in rows}
 
     async def live(self, worker_id: str | None = None) -> list[Operation]:
         """What some worker (or this one) should be running."""

@@ -4,29 +4,19 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from holdfast.errors import HoldfastError, LostRace, NotPossible, Unavailable
-from holdfast.market.sample import install_sample
-from holdfast.market.store import MarketStore
 from holdfast.sdk import Operation
 from tests.chaos.faults import Faults
-from tests.chaos.plan import Plan, draw
-from tests.support.cluster import Cluster, free_port
-from tests.support.proxy import Proxy
-from tests.support.workloads import Outcome, long_backtest_text, outcome_of, start_training, write_synthetic_bars
+from tests.chaos.ground import ORPHAN_TIMEOUT, STALLED_AFTER, Ground
+from tests.chaos.plan import WORKLOADS, Plan, draw
+from tests.chaos.work import Work
+from tests.support.cluster import Member
+from tests.support.workloads import Outcome, outcome_of
 
-ORPHAN_TIMEOUT = 3.0  # seconds
 STUCK = 120.0  # seconds without reaching COMPLETED
-ENVIRONMENT = {
-    "ORPHAN_TIMEOUT_SECONDS": str(ORPHAN_TIMEOUT),
-    "ORPHAN_CHECK_INTERVAL_SECONDS": "0.3",
-    "HEARTBEAT_INTERVAL_SECONDS": "0.3",
-    "HOLDFAST_GRACE_SECONDS": "8",
-}
 
 
 @dataclass
@@ -37,6 +27,7 @@ class Verdict:
     faults: Counter[str] = field(default_factory=Counter)
     resumes: int = 0
     restarts: int = 0
+    commands: int = 0
     problems: list[str] = field(default_factory=list)
 
     def summary(self) -> str:
@@ -46,50 +37,30 @@ class Verdict:
         faults = ", ".join(f"{count} {kind}" for kind, count in sorted(self.faults.items()))
         return (
             f"{self.runs} runs, {sum(self.faults.values())} faults ({faults}); {self.resumes} resumes, "
-            f"{self.restarts} begun anew because nothing was saved yet: {counts}."
+            f"{self.restarts} begun anew because nothing was saved yet, {self.commands} calls of the command line: "
+            f"{counts}."
         )
-
-
-@contextmanager
-def cluster_with_proxies(root: Path) -> Iterator[tuple[Cluster, dict[str, Proxy]]]:
-    """Two trainers and two backtesters, each reached through a proxy that can cut its stream."""
-    market = root / "market"
-    install_sample(MarketStore(market))
-    write_synthetic_bars(market)
-    with ExitStack() as stack:
-        cluster = Cluster(root / "cluster", trainers=2, backtesters=2, environment=ENVIRONMENT, market=market)
-        proxies = {}
-        for name in cluster.worker_names:
-            port = free_port()
-            proxies[name] = stack.enter_context(Proxy(("127.0.0.1", port)))
-            cluster.overrides[name] = {
-                "HOLDFAST_LISTEN": f"127.0.0.1:{port}",
-                "HOLDFAST_ADVERTISE": proxies[name].address,
-            }
-        stack.enter_context(cluster)
-        yield cluster, proxies
 
 
 class Campaign:
     """Runs plans one after the other on one cluster."""
 
-    def __init__(self, cluster: Cluster, proxies: dict[str, Proxy]) -> None:
-        self._cluster = cluster
-        self._store = str(cluster.home / "store")
-        self._faults = Faults(cluster, proxies, ORPHAN_TIMEOUT)
-        self._model = ""
+    def __init__(self, ground: Ground, kinds: Sequence[str] = ()) -> None:
+        self._kinds = kinds or ground.kinds
+        self._cluster = ground.cluster
+        self._store = ground.cluster.environment.get("HOLDFAST_STORE_URL") or str(ground.cluster.home / "store")
+        self._faults = Faults(ground.cluster, ground.proxies, ground.disks, ORPHAN_TIMEOUT, STALLED_AFTER)
+        self._work = Work(ground.cluster)
         self.references: dict[str, Outcome] = {}
         self.verdict = Verdict()
 
     def prepare(self) -> None:
         """Does every workload undisturbed, twice: the reference must itself be reproducible."""
-        model = self._start("long model", 1)
-        self._cluster.await_status(model, "COMPLETED")
-        self._model = model.id
-        for workload in ("mlp", "gru", "backtest"):
+        self._work.train_model()
+        for workload in WORKLOADS:
             outcomes = []
-            for _ in range(2):
-                operation = self._start(workload, 1)
+            for by_command in (False, True):
+                operation = self._work.start(workload, 1, by_command=by_command)
                 self._cluster.await_status(operation, "COMPLETED", "FAILED")
                 outcomes.append(outcome_of(operation, self._store))
             assert outcomes[0] == outcomes[1], f"{workload} is not reproducible even undisturbed"
@@ -97,25 +68,18 @@ class Campaign:
 
     def run(self, seed: int, runs: int) -> Verdict:
         """Runs the plans of a seed, printing one line per fault."""
-        for plan in draw(seed, runs):
+        for plan in draw(seed, runs, self._kinds):
             self._run_one(plan)
         self._check_nothing_left()
+        self.verdict.commands = self._work.commands
         return self.verdict
 
-    def _start(self, workload: str, max_attempts: int) -> Operation:
-        client = self._cluster.client
-        if workload == "mlp":
-            return start_training(client, epochs=40, max_attempts=max_attempts, model__hidden_sizes=[48, 32])
-        if workload == "gru":
-            model = {"type": "gru", "hidden_size": 12, "layers": 1, "window": 12, "dropout": 0.1}
-            return start_training(client, epochs=6, max_attempts=max_attempts, checkpoint_every_steps=20, model=model)
-        if workload == "long model":
-            return client.train(long_backtest_text(), checkpoint_every=1)
-        return client.backtest(model=self._model, checkpoint_every=2000, max_attempts=max_attempts)
+    def _start(self, plan: Plan) -> Operation:
+        return self._work.start(plan.workload, plan.max_attempts, by_command=plan.by_command)
 
     def _run_one(self, plan: Plan) -> None:
         began = time.monotonic()
-        operation = self._start(plan.workload, plan.max_attempts)
+        operation = self._start(plan)
         label = f"run {plan.number:3d} {plan.workload:<8}"
         self.verdict.runs += 1
         for fault in plan.faults:
@@ -127,7 +91,9 @@ class Campaign:
             hit = self._faults.do(fault, operation)
             self.verdict.faults[fault.kind] += 1
             print(f"{label} {fault.kind} at {where} ({hit})", flush=True)
+            self._check_everybody_lives(plan, fault.kind)
         operation = self._drive(operation, 2.0, plan)
+        self._check_everybody_lives(plan, "after its faults")
         if operation.status != "COMPLETED":
             self._problem("stuck", plan, operation, f"{operation.status} after {STUCK:g} s")
             return
@@ -138,6 +104,19 @@ class Campaign:
             else f"{label} PROBLEM: {self.verdict.problems[-1]}",
             flush=True,
         )
+
+    def _check_everybody_lives(self, plan: Plan, kind: str) -> None:
+        """No fault may end a process that it did not end itself; what died is started again, for the runs to come."""
+        for complaint in self._faults.complaints:
+            self.verdict.problems.append(f"{complaint} (run {plan.number} {kind})")
+        self._faults.complaints.clear()
+        for member in self._cluster.members.values():
+            if not member.alive:
+                self.verdict.problems.append(
+                    f"stuck: run {plan.number} ({kind}): {member.name} ended with exit code {member.wait()}: "
+                    f"{_last_words(member)}"
+                )
+                member.start()
 
     def _await_fraction(self, operation: Operation, fraction: float, plan: Plan) -> Operation:
         return self._drive(operation, fraction, plan)
@@ -157,7 +136,8 @@ class Campaign:
                 elif operation.done:
                     operation = self._resume(operation, plan)
             except Unavailable:
-                pass  # the coordinator or the database is away: that is the fault's work
+                # The coordinator or the database is away: a fault's work, and over soon.
+                self._check_everybody_lives(plan, "after its faults")
             time.sleep(0.02)
         return operation
 
@@ -170,9 +150,9 @@ class Campaign:
             if operation.checkpoint is not None:
                 self._problem("lost", plan, operation, "it has a checkpoint and is not resumable")
             self.verdict.restarts += 1
-            return self._start(plan.workload, plan.max_attempts)
+            return self._start(plan)
         try:
-            operation.resume()
+            self._work.resume(operation, by_command=plan.by_command)
             self.verdict.resumes += 1
         except (LostRace, NotPossible):
             pass  # it was resumed automatically, or a worker that was believed dead took it up again, meanwhile
@@ -219,3 +199,9 @@ class Campaign:
 
     def _has_problem(self, plan: Plan) -> bool:
         return any(f"run {plan.number} " in problem for problem in self.verdict.problems)
+
+
+def _last_words(member: Member) -> str:
+    """The last line of its log that is more than a traceback's frame."""
+    lines = [line.strip(" |+-") for line in member.tail().splitlines()]
+    return next((line for line in reversed(lines) if line and not line.startswith("HINT")), "it said nothing")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 FAULTS = (
@@ -10,6 +11,7 @@ FAULTS = (
     "kill run",
     "kill coordinator",
     "restart postgres",
+    "kill postgres",
     "sigterm worker",
     "freeze worker briefly",
     "freeze worker past the timeout",
@@ -17,6 +19,11 @@ FAULTS = (
     "cut stream",
     "half-open stream",
     "kill coordinator and worker",
+    "freeze run briefly",
+    "freeze run until it has stalled",
+    "store full",
+    "database full",
+    "future message",
 )
 WORKLOADS = ("mlp", "gru", "backtest")
 
@@ -40,10 +47,12 @@ class Plan:
     faults: tuple[Fault, ...]
     # More than 1: the coordinator resumes by itself.
     max_attempts: int
+    # Started and resumed by the `holdfast` command instead of the SDK.
+    by_command: bool
 
 
-def draw(seed: int, runs: int) -> list[Plan]:
-    """The plans of a campaign. Every kind of fault comes up in turn; the rest is chance."""
+def draw(seed: int, runs: int, kinds: Sequence[str] = FAULTS) -> list[Plan]:
+    """The plans of a campaign. Every one of the `kinds` of fault comes up in turn; the rest is chance."""
     generator = random.Random(seed)
     deck: list[str] = []
     plans = []
@@ -51,8 +60,9 @@ def draw(seed: int, runs: int) -> list[Plan]:
         faults = []
         for _ in range(generator.choice((1, 1, 2, 3))):
             if not deck:
-                deck = generator.sample(FAULTS, len(FAULTS))
+                deck = generator.sample(kinds, len(kinds))
             faults.append(Fault(deck.pop(), generator.random() * 0.9, generator.random() * 1.5))
         faults.sort(key=lambda fault: fault.at)
-        plans.append(Plan(number, generator.choice(WORKLOADS), tuple(faults), generator.choice((1, 1, 8))))
+        workload, max_attempts = generator.choice(WORKLOADS), generator.choice((1, 1, 8))
+        plans.append(Plan(number, workload, tuple(faults), max_attempts, generator.random() < 0.3))
     return plans

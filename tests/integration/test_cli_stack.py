@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import os
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from holdfast.local.processes import alive
 from holdfast.local.records import read_all
+from tests.support.command_line import Cli
 
 ROOT = Path(__file__).resolve().parents[2]
 STRATEGY = ROOT / "examples" / "spx_daily.yaml"
@@ -27,34 +25,6 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 run()
 """
 PNG = b"\x89PNG\r\n\x1a\n"
-
-
-class Cli:
-    """Runs `holdfast` in processes of its own, all in one data directory."""
-
-    def __init__(self, home: Path) -> None:
-        self.home = home
-        ours = {name: value for name, value in os.environ.items() if not name.startswith("HOLDFAST_")}
-        self.environment = ours | {"HOLDFAST_DATA_DIR": str(home), "HOLDFAST_LISTEN": "127.0.0.1:0"}
-
-    def __call__(self, *arguments: str, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Runs a command line; its exit code must be `code`."""
-        done = subprocess.run(
-            [sys.executable, "-m", "holdfast.cli", *arguments],
-            env=self.environment | environment,
-            cwd=self.home,
-            capture_output=True,
-            text=True,
-            timeout=110,
-            check=False,
-        )
-        assert "Traceback" not in done.stderr, done.stderr
-        assert done.returncode == code, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done
-
-    def json(self, *arguments: str) -> Any:
-        """What a command prints with --json."""
-        return json.loads(self(*arguments, "--json").stdout)
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +54,8 @@ def model(cli: Cli) -> str:
 def test_up_again_changes_nothing(cli: Cli) -> None:
     before = {path.name: path.read_text() for path in (cli.home / "run").glob("*.json")}
     records = cli.json("up")
-    assert {record["name"] for record in records} == {"coordinator", "trainer-1", "backtester-1"}
+    assert {record["name"] for record in records} == {"postgres", "coordinator", "trainer-1", "backtester-1"}
+    assert [record["name"] for record in records if record["started"]] == []
     assert {path.name: path.read_text() for path in (cli.home / "run").glob("*.json")} == before
 
 

@@ -137,14 +137,18 @@ class Cluster:
         slots: int = 1,
         environment: Mapping[str, str] | None = None,
         market: Path | None = None,
+        database: Path | None = None,
+        postgres_settings: Mapping[str, str] | None = None,
     ) -> None:
+        """`database` is where the server's directory shall lie, in the caller's care; else it is made and removed."""
         self.root = root
         self.home = root / "home"
         self.home.mkdir(parents=True, exist_ok=True)
         self.address = f"127.0.0.1:{free_port()}"
         # Not below `root`: pytest closes its directories to other accounts, and PostgreSQL runs as one of them.
-        self._database = Path(tempfile.mkdtemp(prefix="holdfast-postgres-"))
-        self.postgres = EmbeddedPostgres(self._database / "cluster")
+        self._own_database = None if database else Path(tempfile.mkdtemp(prefix="holdfast-postgres-"))
+        self.postgres = EmbeddedPostgres((database or self._own_database or root) / "cluster")
+        self._postgres_settings = dict(postgres_settings or {})
         self.members: dict[str, Member] = {}
         self._environment = {
             "HOLDFAST_DATA_DIR": str(self.home),
@@ -207,7 +211,7 @@ class Cluster:
 
     def start(self) -> None:
         """Starts everything and returns when every worker is connected."""
-        url = self.postgres.start()
+        url = self.start_postgres()
         environment = {**self._environment, "HOLDFAST_DATABASE_URL": url, "HOLDFAST_LISTEN": self.address}
         self._add("coordinator", "coordinator", environment)
         for name in self._names:
@@ -215,6 +219,10 @@ class Cluster:
         for member in self.members.values():
             member.start()
         self.await_connected(*self._names)
+
+    def start_postgres(self) -> str:
+        """Starts the server, for the first time or again. Returns the database's URL."""
+        return self.postgres.start(settings=self._postgres_settings)
 
     def stop(self) -> None:
         """Stops workers, coordinator and PostgreSQL, in this order, by pid."""
@@ -233,7 +241,8 @@ class Cluster:
                 except subprocess.TimeoutExpired:
                     member.kill()
         self.postgres.stop(immediate=True)
-        shutil.rmtree(self._database)
+        if self._own_database is not None:
+            shutil.rmtree(self._own_database)
 
     def heal(self) -> None:
         """Starts whatever is dead and wakes whatever is frozen; returns when every worker is connected."""

@@ -23,7 +23,7 @@ def up(
     ] = 0,
     as_json: Json = False,
 ) -> None:
-    """Start PostgreSQL, the coordinator and workers on this machine; what runs already is left alone."""
+    """Start PostgreSQL, the coordinator and workers on this machine; each that runs already is left alone."""
     from dataclasses import asdict
 
     from holdfast.cli.output import note, print_json, table
@@ -31,13 +31,16 @@ def up(
     from holdfast.settings import load_settings
 
     settings = load_settings()
-    records = bring_up(settings, trainers=trainers, backtesters=backtesters, slots=slots, tell=note)
+    parts = bring_up(settings, trainers=trainers, backtesters=backtesters, slots=slots, tell=note)
     if as_json:
-        print_json([asdict(record) for record in records])
+        print_json([asdict(part) for part in parts])
         return
     table(
-        ["PROCESS", "PID", "ADDRESS", "LOG"],
-        [[record.name, str(record.pid), record.address, record.log] for record in records],
+        ["PROCESS", "PID", "", "ADDRESS", "LOG"],
+        [
+            [part.name, str(part.pid), "started" if part.started else "was running", part.address, part.log]
+            for part in parts
+        ],
         right=["PID"],
     )
     note(f"Holdfast is up in {settings.home}. `holdfast status` looks at it, `holdfast down` stops it.")
@@ -54,17 +57,27 @@ def down() -> None:
 
 
 def status(as_json: Json = False) -> None:
-    """Show the coordinator, its database, the workers and the operations."""
+    """Show the coordinator, its database, the workers and the operations; exit code 5 when either is away."""
+    from holdfast.cli.outage import database_away, frozen_coordinator, unreachable
     from holdfast.cli.output import print_json
     from holdfast.cli.plain import plain
+    from holdfast.errors import Unavailable
 
     with client() as holdfast:
-        answer = holdfast.system_status()
         target = holdfast.target
+        try:
+            if frozen := frozen_coordinator(target):
+                raise frozen
+            answer = holdfast.system_status()
+        except Unavailable as error:
+            raise unreachable(target, error, as_json=as_json) from error
+    away = None if answer.database_connected else database_away(target, answer)
     if as_json:
-        print_json({"target": target, **plain(answer)})
+        print_json({"target": target, **plain(answer), "next": away.message if away else ""})
     else:
         _print_status(target, answer)
+    if away:
+        raise away
 
 
 def _print_status(target: str, answer: coordinator_service_pb2.GetSystemStatusResponse) -> None:
@@ -89,11 +102,21 @@ def _print_status(target: str, answer: coordinator_service_pb2.GetSystemStatusRe
         [
             ("Coordinator", f"{target}, version {answer.version}, epoch {answer.coordinator_epoch}"),
             ("Since", f"{when(answer.start_time)}{' [yellow](draining)[/]' if answer.draining else ''}"),
-            ("Database", "connected" if answer.database_connected else "[red]not reachable; runs go on, calls wait[/]"),
+            ("Database", "connected" if answer.database_connected else f"[red]away{_since(answer, now)}[/]"),
             ("Store", answer.store_url),
-            ("Operations", counts or "none yet"),
+            ("Operations", (counts or "none yet") if answer.database_connected else "not known: the database is away"),
             ("Orphan detector", watch),
             ("Stale messages", f"{answer.stale_messages_refused} refused"),
         ]
     )
     print_workers(answer.workers)
+
+
+def _since(answer: coordinator_service_pb2.GetSystemStatusResponse, now: datetime) -> str:
+    from rich.markup import escape
+
+    from holdfast.cli.words import ago, when
+
+    lost = answer.database_lost_time
+    since = f" since {when(lost)} ({ago(lost, now)})" if lost.seconds else ""
+    return f"{since}: {escape(answer.database_error)}" if answer.database_error else since

@@ -17,7 +17,7 @@ import psutil
 from holdfast.errors import Unavailable
 from holdfast.local.records import Record, read_record, remove_record, write_record
 
-__all__ = ["alive", "birth", "last_lines", "launch", "running", "stop"]
+__all__ = ["alive", "birth", "frozen", "last_lines", "last_words", "launch", "running", "stop"]
 
 POLL = 0.05  # seconds
 
@@ -44,6 +44,14 @@ def alive(record: Record) -> bool:
     return bool(record.born) and birth(record.pid) == record.born
 
 
+def frozen(pid: int) -> bool:
+    """Whether a signal has stopped the process: it lives, keeps its ports and answers nobody."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_STOPPED
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return False
+
+
 def running(home: Path, name: str) -> Record | None:
     """The record of a process that runs; a stale record is removed."""
     record = read_record(home, name)
@@ -63,6 +71,8 @@ def launch(
     *,
     address: str = "",
     worker_id: str = "",
+    coordinator: str = "",
+    embedded_database: bool = False,
 ) -> Record:
     """Starts it detached, output appended to `<data dir>/logs/<name>.log`, and records it. Raises Unavailable."""
     log = home / "logs" / f"{name}.log"
@@ -94,6 +104,8 @@ def launch(
         log_start=log_start,
         address=address,
         worker_id=worker_id,
+        coordinator=coordinator,
+        embedded_database=embedded_database,
     )
     write_record(home, record)
     return record
@@ -103,6 +115,7 @@ def stop(home: Path, records: Sequence[Record], grace: float) -> list[str]:
     """SIGTERM to all, up to `grace` seconds, then SIGKILL. Returns the names of those that had to be killed."""
     for record in records:
         _send(record, signal.SIGTERM)
+        _send(record, signal.SIGCONT)  # a frozen process would never see the first
     deadline = time.monotonic() + grace
     while any(alive(record) for record in records) and time.monotonic() < deadline:
         _reap(records)
@@ -126,6 +139,12 @@ def last_lines(record: Record, count: int = 8) -> list[str]:
             return log.read().decode(errors="replace").splitlines()[-count:]
     except FileNotFoundError:
         return []
+
+
+def last_words(record: Record) -> str:
+    """The line in which this start of the process said why it ended; empty when it said nothing."""
+    lines = reversed(last_lines(record))
+    return next((line.removeprefix("holdfast: ") for line in lines if line.startswith("holdfast: ")), "")
 
 
 def _send(record: Record, number: signal.Signals) -> None:

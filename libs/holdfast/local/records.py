@@ -29,6 +29,10 @@ class Record:
     log_start: int = 0
     address: str = ""
     worker_id: str = ""
+    # Workers: where they look for the coordinator.
+    coordinator: str = ""
+    # The coordinator: whether its database is the embedded one, so that `up` looks after that too.
+    embedded_database: bool = False
 
 
 def run_dir(home: Path) -> Path:

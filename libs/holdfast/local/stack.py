@@ -1,32 +1,43 @@
 """Brings Holdfast up on one machine, and takes it down: PostgreSQL, coordinator, workers, in this order and back.
 
-Safe to repeat: what runs is left alone, what is missing is started.
+Safe to repeat: each part is looked at by itself; what runs is left alone, what is missing is started.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
-import socket
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from holdfast.errors import HoldfastError, InvalidRequest, NotPossible, Unavailable, Violation
-from holdfast.local.processes import alive, last_lines, launch, running, stop
-from holdfast.local.records import COORDINATOR, Record, read_all, remove_record
-from holdfast.settings import DEFAULT_COORDINATOR, Settings
+from holdfast.errors import Unavailable
+from holdfast.local.answers import await_answers, refuse_frozen
+from holdfast.local.parts import POSTGRES, uses_embedded
+from holdfast.local.ports import listen_address
+from holdfast.local.processes import alive, launch, running, stop
+from holdfast.local.records import COORDINATOR, Record, coordinator_address, read_all, remove_record
+from holdfast.settings import Settings
 
-__all__ = ["bring_up", "take_down", "worker_names"]
+__all__ = ["Brought", "bring_up", "take_down", "worker_names"]
 
-START_TIMEOUT = 90.0  # seconds; the workers import torch, on a busy machine too
-POLL = 0.1  # seconds
 # On top of a service's own grace, for what it does after its runs have ended.
 STOP_MARGIN = 10.0  # seconds
 
 Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """A part that is up, and whether this call started it."""
+
+    name: str
+    pid: int
+    address: str
+    log: str
+    started: bool
 
 
 def worker_names(trainers: int, backtesters: int) -> list[tuple[str, str]]:
@@ -37,11 +48,12 @@ def worker_names(trainers: int, backtesters: int) -> list[tuple[str, str]]:
     ]
 
 
-def bring_up(settings: Settings, *, trainers: int, backtesters: int, slots: int, tell: Tell) -> list[Record]:
-    """Starts what does not run yet and waits until everything answers. Returns what runs.
+def bring_up(settings: Settings, *, trainers: int, backtesters: int, slots: int, tell: Tell) -> list[Brought]:
+    """Starts each part that does not run, and waits until all of them answer. Returns what runs.
 
-    Raises NotPossible (PORT_IN_USE), or Unavailable with the last lines of the log when a process does not come up;
-    what this call started is stopped again then.
+    Raises NotPossible (PORT_IN_USE), or Unavailable, naming the part: START_FAILED with the last lines of its log when
+    it does not come up, NOT_ANSWERING when it is alive and answers nobody. What this call started is stopped again
+    then, except a PostgreSQL that a living coordinator needs.
     """
     home = settings.home
     home.mkdir(parents=True, exist_ok=True)
@@ -49,28 +61,43 @@ def bring_up(settings: Settings, *, trainers: int, backtesters: int, slots: int,
         started: list[Record] = []
         undo: list[Callable[[], object]] = []
         try:
+            # Before the record of a dead one is dropped: the workers that live look for it there.
+            address, embedded = coordinator_address(home), uses_embedded(home)
             coordinator = running(home, COORDINATOR)
             if coordinator is None:
-                host, port = _listen_address(settings)
-                database_url = settings.database_url or _start_postgres(home, tell, undo)
-                coordinator = _start_coordinator(settings, host, port, database_url)
+                listen = listen_address(settings, address)
+                postgres = None if settings.database_url else _bring_postgres(home, tell, undo)
+                coordinator = _start_coordinator(settings, listen, postgres)
                 started.append(coordinator)
+                tell("coordinator was not running: started.")
+            else:
+                refuse_frozen(coordinator.name, coordinator.pid)
+                postgres = _bring_postgres(home, tell, []) if embedded else None
             workers = []
             for worker_id, module in worker_names(trainers, backtesters):
-                worker = running(home, worker_id)
+                worker = _found_worker(settings, worker_id, coordinator, tell)
                 if worker is None:
                     worker = _start_worker(home, worker_id, module, coordinator.address, slots, settings)
                     started.append(worker)
+                    tell(f"{worker_id} was not running: started.")
                 workers.append(worker)
             if started:
                 tell(f"Waiting for {', '.join(record.name for record in started)} …")
-            _await_answers(coordinator, workers)
+            await_answers(coordinator, workers, started)
         except BaseException:
             stop(home, list(reversed(started)), settings.grace_seconds + STOP_MARGIN)
             for step in undo:
                 step()
             raise
-        return [record for record in read_all(home) if alive(record)]
+        names = {record.name for record in started}
+        return [
+            *([postgres] if postgres else []),
+            *(
+                Brought(record.name, record.pid, record.address, record.log, record.name in names)
+                for record in read_all(home)
+                if alive(record)
+            ),
+        ]
 
 
 def take_down(settings: Settings, *, tell: Tell) -> list[str]:
@@ -103,24 +130,68 @@ def take_down(settings: Settings, *, tell: Tell) -> list[str]:
         return stopped
 
 
-def _start_postgres(home: Path, tell: Tell, undo: list[Callable[[], object]]) -> str:
+def _bring_postgres(home: Path, tell: Tell, undo: list[Callable[[], object]]) -> Brought:
+    """The embedded PostgreSQL, answering. Raises Unavailable."""
     from holdfast.embedded_postgres import EmbeddedPostgres
 
     postgres = EmbeddedPostgres(home / "postgres")
-    if not postgres.running:
-        tell(f"Starting PostgreSQL in {postgres.directory} …")
+    found = postgres.pid
+    if found is None:
+        tell(f"postgres was not running: starting it in {postgres.directory} …")
         undo.append(postgres.stop)
-    return postgres.start()
+    else:
+        refuse_frozen(POSTGRES, found)
+    try:
+        postgres.start()
+    except Unavailable as error:
+        if found is None or postgres.pid != found:
+            raise
+        raise Unavailable(
+            f"postgres (process {found}) is alive but does not answer: {error.message}",
+            reason="NOT_ANSWERING",
+            metadata={"process": POSTGRES},
+        ) from error
+    pid = postgres.pid
+    if pid is None:
+        raise Unavailable(
+            f"postgres ended at once after its start. Its log is {postgres.log}.",
+            reason="START_FAILED",
+            metadata={"process": POSTGRES},
+        )
+    if pid != found:
+        tell(f"postgres was not running: started as process {pid}.")
+    return Brought(POSTGRES, pid, postgres.url(), str(postgres.log), pid != found)
 
 
-def _start_coordinator(settings: Settings, host: str, port: int, database_url: str) -> Record:
+def _start_coordinator(settings: Settings, listen: tuple[str, int], postgres: Brought | None) -> Record:
+    host, port = listen
     environment = _environment(settings.home) | {
-        "HOLDFAST_DATABASE_URL": database_url,
+        "HOLDFAST_DATABASE_URL": postgres.address if postgres else settings.database_url,
         "HOLDFAST_LISTEN": f"{host}:{port}",
     }
     # Where clients on this machine find it: nobody can dial "any interface".
     dial = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)
-    return launch(settings.home, COORDINATOR, _command("coordinator"), environment, address=f"{dial}:{port}")
+    return launch(
+        settings.home,
+        COORDINATOR,
+        _command("coordinator"),
+        environment,
+        address=f"{dial}:{port}",
+        embedded_database=postgres is not None,
+    )
+
+
+def _found_worker(settings: Settings, worker_id: str, coordinator: Record, tell: Tell) -> Record | None:
+    """The worker, if it lives and looks for this coordinator. One that looks elsewhere would never find it: stopped."""
+    worker = running(settings.home, worker_id)
+    if worker is None:
+        return None
+    refuse_frozen(worker.name, worker.pid)
+    if worker.coordinator == coordinator.address:
+        return worker
+    tell(f"{worker_id} looks for the coordinator at {worker.coordinator}, where it is no more: stopping it …")
+    stop(settings.home, [worker], settings.grace_seconds + STOP_MARGIN)
+    return None
 
 
 def _start_worker(home: Path, worker_id: str, module: str, coordinator: str, slots: int, settings: Settings) -> Record:
@@ -133,7 +204,7 @@ def _start_worker(home: Path, worker_id: str, module: str, coordinator: str, slo
     # Meant for the coordinator, or for one worker alone.
     for name in ("HOLDFAST_DATABASE_URL", "HOLDFAST_ADVERTISE"):
         environment.pop(name, None)
-    return launch(home, worker_id, _command(module), environment, worker_id=worker_id)
+    return launch(home, worker_id, _command(module), environment, worker_id=worker_id, coordinator=coordinator)
 
 
 def _command(module: str) -> list[str]:
@@ -143,74 +214,6 @@ def _command(module: str) -> list[str]:
 
 def _environment(home: Path) -> dict[str, str]:
     return dict(os.environ) | {"HOLDFAST_DATA_DIR": str(home)}
-
-
-def _listen_address(settings: Settings) -> tuple[str, int]:
-    """Host and port to listen on, the port free. Port 0 becomes a free one: clients must know it beforehand."""
-    listen = settings.listen or DEFAULT_COORDINATOR
-    host, _, port = listen.rpartition(":")
-    family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        # As the server will: a port whose last connections only linger is free.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host.strip("[]"), int(port)))
-        except OverflowError as error:
-            raise InvalidRequest(
-                f"HOLDFAST_LISTEN={listen}: {port} is not a port (0 to 65535).",
-                violations=[Violation("HOLDFAST_LISTEN", listen, "host:port with a port from 0 to 65535")],
-            ) from error
-        except OSError as error:
-            raise NotPossible(
-                f"The coordinator cannot listen on {listen}: {error.strerror}. Stop the program that uses that port, "
-                "or choose another: HOLDFAST_LISTEN=127.0.0.1:7500 holdfast up",
-                reason="PORT_IN_USE",
-                metadata={"address": listen},
-            ) from error
-        return host, int(probe.getsockname()[1])
-
-
-def _await_answers(coordinator: Record, workers: Sequence[Record]) -> None:
-    from holdfast.sdk import Client
-    from holdfast.v1 import worker_pb2
-
-    deadline = time.monotonic() + START_TIMEOUT
-    missing = {worker.worker_id for worker in workers}
-    last_error: HoldfastError | None = None
-    with Client(coordinator.address, patience=0.0) as client:
-        while True:
-            for record in (coordinator, *workers):
-                if not alive(record):
-                    raise _did_not_start(record, "it ended")
-            try:
-                status = client.system_status()
-                last_error = None
-                ready = {
-                    worker.worker_id
-                    for worker in status.workers
-                    if worker.status != worker_pb2.WORKER_STATUS_DISCONNECTED
-                }
-                missing = {worker.worker_id for worker in workers} - ready
-                if status.database_connected and not missing:
-                    return
-            except Unavailable as error:
-                last_error = error
-            if time.monotonic() > deadline:
-                late = coordinator if last_error else next(w for w in workers if w.worker_id in missing or not missing)
-                raise _did_not_start(late, f"it did not answer within {START_TIMEOUT:.0f} s")
-            time.sleep(POLL)
-
-
-def _did_not_start(record: Record, why: str) -> HoldfastError:
-    lines = last_lines(record)
-    # A service's own last words are the best explanation there is.
-    words = next((line.removeprefix("holdfast: ") for line in reversed(lines) if line.startswith("holdfast: ")), "")
-    told = words or "its last lines are:\n  " + "\n  ".join(lines)
-    return Unavailable(
-        f"{record.name} did not start ({why}): {told}\nIts log is {record.log}.",
-        reason="START_FAILED",
-        metadata={"process": record.name},
-    )
 
 
 @contextmanager

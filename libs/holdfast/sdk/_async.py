@@ -26,6 +26,7 @@ from holdfast.v1 import (
 
 __all__ = ["AsyncClient"]
 
+STATUS_DEADLINE = 10.0  # seconds; a coordinator that looks for its database in vain answers within seven
 PAGE = 200  # resources asked for at once while a listing is walked
 
 
@@ -261,7 +262,7 @@ class AsyncClient:
     async def system_status(self) -> coordinator_service_pb2.GetSystemStatusResponse:
         """The coordinator, its database, its workers and its orphan detector."""
         request = coordinator_service_pb2.GetSystemStatusRequest()
-        return await self._calls.unary(self._coordinator.GetSystemStatus, request)
+        return await self._calls.unary(self._coordinator.GetSystemStatus, request, deadline=STATUS_DEADLINE)
 
     def _handle(self, operation: operation_pb2.Operation) -> AsyncOperation:
         return AsyncOperation(self._calls, self._coordinator, operation)

@@ -103,6 +103,13 @@ class Calls:
                 reason="COORDINATOR_UNREACHABLE",
                 metadata={"target": self.target, "transport": error.message},
             )
+        if rpc_error.code() is grpc.StatusCode.DEADLINE_EXCEEDED and not _answered(rpc_error):
+            return Unavailable(
+                f"The coordinator at {self.target} did not answer in time: it is overloaded or frozen. "
+                "`holdfast status` says what is known of it.",
+                reason="COORDINATOR_NOT_ANSWERING",
+                metadata={"target": self.target, "transport": error.message},
+            )
         return error
 
     async def close(self) -> None:

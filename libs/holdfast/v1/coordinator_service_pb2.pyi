@@ -208,7 +208,7 @@ class GetSystemStatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetSystemStatusResponse(_message.Message):
-    __slots__ = ("version", "start_time", "coordinator_epoch", "database_connected", "draining", "workers", "operations_by_status", "orphan_detector", "stale_messages_refused", "store_url", "refused_messages")
+    __slots__ = ("version", "start_time", "coordinator_epoch", "database_connected", "draining", "workers", "operations_by_status", "orphan_detector", "stale_messages_refused", "store_url", "database_lost_time", "database_error", "refused_messages")
     class OperationsByStatusEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -233,6 +233,8 @@ class GetSystemStatusResponse(_message.Message):
     ORPHAN_DETECTOR_FIELD_NUMBER: _ClassVar[int]
     STALE_MESSAGES_REFUSED_FIELD_NUMBER: _ClassVar[int]
     STORE_URL_FIELD_NUMBER: _ClassVar[int]
+    DATABASE_LOST_TIME_FIELD_NUMBER: _ClassVar[int]
+    DATABASE_ERROR_FIELD_NUMBER: _ClassVar[int]
     REFUSED_MESSAGES_FIELD_NUMBER: _ClassVar[int]
     version: str
     start_time: _timestamp_pb2.Timestamp
@@ -244,8 +246,10 @@ class GetSystemStatusResponse(_message.Message):
     orphan_detector: OrphanDetectorStatus
     stale_messages_refused: int
     store_url: str
+    database_lost_time: _timestamp_pb2.Timestamp
+    database_error: str
     refused_messages: _containers.ScalarMap[str, int]
-    def __init__(self, version: _Optional[str] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., coordinator_epoch: _Optional[int] = ..., database_connected: _Optional[bool] = ..., draining: _Optional[bool] = ..., workers: _Optional[_Iterable[_Union[_worker_pb2.Worker, _Mapping]]] = ..., operations_by_status: _Optional[_Mapping[str, int]] = ..., orphan_detector: _Optional[_Union[OrphanDetectorStatus, _Mapping]] = ..., stale_messages_refused: _Optional[int] = ..., store_url: _Optional[str] = ..., refused_messages: _Optional[_Mapping[str, int]] = ...) -> None: ...
+    def __init__(self, version: _Optional[str] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., coordinator_epoch: _Optional[int] = ..., database_connected: _Optional[bool] = ..., draining: _Optional[bool] = ..., workers: _Optional[_Iterable[_Union[_worker_pb2.Worker, _Mapping]]] = ..., operations_by_status: _Optional[_Mapping[str, int]] = ..., orphan_detector: _Optional[_Union[OrphanDetectorStatus, _Mapping]] = ..., stale_messages_refused: _Optional[int] = ..., store_url: _Optional[str] = ..., database_lost_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., database_error: _Optional[str] = ..., refused_messages: _Optional[_Mapping[str, int]] = ...) -> None: ...
 
 class OrphanDetectorStatus(_message.Message):
     __slots__ = ("running", "last_check_time", "suspects", "orphans_found", "timeout_seconds", "check_interval_seconds")

@@ -129,6 +129,7 @@ def test_an_unreachable_coordinator_is_5(holdfast: Command, monkeypatch: pytest.
         "holdfast: No coordinator answers at 127.0.0.1:1. "
         "Start one with `holdfast up`, or name another with HOLDFAST_COORDINATOR.\n"
     )
+    assert json.loads(holdfast("status", "--json").out)["reachable"] is False
 
 
 @pytest.mark.parametrize(
@@ -261,6 +262,30 @@ def test_status(script: Script, holdfast: Command) -> None:
     assert "1 suspects, 4 orphans found" in said.out
     assert "trainer-1" in said.out
     assert json.loads(holdfast("status", "--json").out)["orphan_detector"]["suspects"] == 1
+
+
+def test_status_without_a_database_is_5_and_counts_nothing(script: Script, holdfast: Command) -> None:
+    script.on(
+        "GetSystemStatus",
+        coordinator_service_pb2.GetSystemStatusResponse(
+            version="0.1.0",
+            database_lost_time=Timestamp(seconds=1_700_000_000),
+            database_error="Connection refused",
+        ),
+    )
+    said = holdfast("status")
+    assert said.code == 5
+    assert "none yet" not in said.out
+    assert "not known" in said.out
+    assert "away since 2023-11-1" in said.out
+    assert "Connection refused" in said.out
+    assert "HOLDFAST_DATABASE_URL" in said.err
+    as_json = holdfast("status", "--json")
+    assert as_json.code == 5
+    found = json.loads(as_json.out)
+    assert found["database_connected"] is False
+    assert found["database_lost_time"].startswith("2023-11-14")
+    assert found["next"] in as_json.err
 
 
 def test_checkpoints(script: Script, holdfast: Command) -> None:
