@@ -151,7 +151,7 @@ def _stalled(ending: Ending, failure: operation_pb2.Failure) -> None:
     kept = (
         f"its last checkpoint is {saved}: continue with {resume}"
         if saved
-        else f"this attempt saved no checkpoint: {resume} goes on from an older one if there is one, else start it again"
+        else f"this attempt saved no checkpoint: {resume} goes on from an older one if there is one"
     )
     failure.message = f"The run gave {ending.stop_text}. {how}; {kept}{_held(ending.exit)}"
 
@@ -159,7 +159,10 @@ def _stalled(ending: Ending, failure: operation_pb2.Failure) -> None:
 def _held(exited: Exit) -> str:
     if not exited.held:
         return ""
-    return f". The kernel still holds it: {exited.held}. It can do no more harm, but keeps its memory until then"
+    return (
+        f". Its {exited.held}; it can do no more harm, but keeps its memory until the kernel lets go of it or the machine "
+        "restarts"
+    )
 
 
 def _death(ending: Ending) -> str:
