@@ -160,8 +160,8 @@ def _held(exited: Exit) -> str:
     if not exited.held:
         return ""
     return (
-        f". Its {exited.held}; it can do no more harm, but keeps its memory until the kernel lets go of it or the machine "
-        "restarts"
+        f". Its {exited.held}; it can do no more harm, but keeps its memory until the kernel lets go of it or the "
+        "machine restarts"
     )
 
 
