@@ -48,14 +48,6 @@ class Settings(BaseSettings):
     )
     max_concurrent_researches: int = Field(0, alias="MAX_CONCURRENT_RESEARCHES", ge=0)
 
-    @field_validator("run_stalled_seconds")
-    @classmethod
-    def _never_or_a_second(cls, seconds: float) -> float:
-        # A limit below the pause between two beats of a busy machine would end healthy runs.
-        if 0 < seconds < 1:
-            raise ValueError("0 (never), or 1 and more")
-        return seconds
-
     @property
     def home(self) -> Path:
         """The data directory, absolute."""
@@ -70,6 +62,14 @@ class Settings(BaseSettings):
     def market_dir(self) -> Path:
         """Where imported market data lies."""
         return self.home / "market"
+
+    @field_validator("run_stalled_seconds")
+    @classmethod
+    def _never_or_a_second(cls, seconds: float) -> float:
+        # A limit below the pause between two beats of a busy machine would end healthy runs.
+        if 0 < seconds < 1:
+            raise ValueError("0 (never), or 1 and more")
+        return seconds
 
 
 def load_settings() -> Settings:

@@ -196,7 +196,7 @@ class Worker:
             "HOLDFAST_SLOTS": "2",
             "HOLDFAST_GRACE_SECONDS": "10",
             "HEARTBEAT_INTERVAL_SECONDS": "0.1",
-            "PYTHONPATH": os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])]),
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")])),
             **settings,
         }
         self.process: asyncio.subprocess.Process | None = None
