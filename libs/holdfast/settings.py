@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from holdfast.errors import InvalidRequest, Violation
@@ -67,6 +67,14 @@ class Settings(BaseSettings):
     def market_dir(self) -> Path:
         """Where imported market data lies."""
         return self.home / "market"
+
+    @field_validator("run_stalled_seconds")
+    @classmethod
+    def _never_or_a_second(cls, seconds: float) -> float:
+        # A limit below the pause between two beats of a busy machine would end healthy runs.
+        if 0 < seconds < 1:
+            raise ValueError("0 (never), or 1 and more")
+        return seconds
 
 
 def load_settings() -> Settings:

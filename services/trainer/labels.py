@@ -38,6 +38,7 @@ __all__ = [
 SHORT, FLAT, LONG = 0, 1, 2
 _UP_LEG, _DOWN_LEG = 1, -1
 _BLOCK_FLOATS = 4_000_000
+_BARS_UNSEEN = 100  # of a horizon, between two looks: some seconds at a million bars
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,8 @@ def triple_barrier(
     values[known] = FLAT
     waiting = np.flatnonzero(known)
     for ahead in range(1, horizon + 1):
-        look()
+        if ahead % _BARS_UNSEEN == 0:
+            look()
         short = low[waiting + ahead] <= below[waiting]
         long = ~short & (high[waiting + ahead] >= above[waiting])
         values[waiting[short]] = SHORT
@@ -133,7 +135,8 @@ def rolling_volatility(
     # In blocks, since the deviations of all windows at once may not fit into memory.
     block = max(_BLOCK_FLOATS // window, 1)
     for start in range(0, len(windows), block):
-        look()
+        if start:
+            look()
         part = windows[start : start + block]
         volatility[window + start : window + start + len(part)] = part.std(axis=1, ddof=1)
     return volatility

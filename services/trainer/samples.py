@@ -97,7 +97,8 @@ def build_samples(
     inputs = build_inputs(strategy, market, look)
     for symbol in strategy.data.symbols:
         seen = inputs[symbol]
-        look()
+        if offset:
+            look()
         labels = build_labels(strategy.training.labels, seen.base, classification=classification, look=look)
         first_usable = seen.first_valid + strategy.model.window - 1
         parts = split(seen.time, labels, _spans(strategy), first_usable=first_usable, purge_bars=strategy.purge_bars)
@@ -106,13 +107,11 @@ def build_samples(
         values.append(seen.values)
         targets.append(labels.values)
         offset += len(seen.values)
-    look()
     pooled, target = np.concatenate(values), np.concatenate(targets)
     train, validation, test = (np.concatenate(span) for span in rows)
     _check_samples(strategy, train, validation, test)
     first = inputs[strategy.data.symbols[0]]
     normalisation = Normalisation.fit(pooled[train], first.normalise)
-    look()
     scale = 1.0 if classification else _scale(target[train])
     final = target if classification else (target / scale).astype(np.float32)
     return Samples(

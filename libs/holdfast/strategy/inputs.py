@@ -28,6 +28,8 @@ __all__ = ["Inputs", "Normalisation", "build_inputs", "load_market"]
 
 Values = NDArray[np.float64]
 
+_COLUMNS_UNSEEN = 32  # columns between two looks: some seconds at a million bars
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Inputs:
@@ -64,11 +66,16 @@ def build_inputs(
     """Inputs for every symbol in `market`, which holds bars by symbol and timeframe.
 
     A higher timeframe that is missing is built from the base bars; the base must be there. `look` is called between
-    columns and may raise to stop: with many symbols and bars all of them take minutes.
+    symbols, and between many columns of one, and may raise to stop: over many bars all of them take minutes.
     Raises InvalidRequest when an input never gets a value, or is infinite or NaN after all had one (naming the time).
     """
     columns = plan(strategy)
-    return {symbol: _build(strategy, columns, symbol, dict(series), look) for symbol, series in market.items()}
+    built: dict[str, Inputs] = {}
+    for symbol, series in market.items():
+        if built:
+            look()
+        built[symbol] = _build(strategy, columns, symbol, dict(series), look)
+    return built
 
 
 def _build(
@@ -87,7 +94,8 @@ def _build(
         features = _Features(strategy, bars)
         index = None if timeframe == base_name else visible(base.time, base_name, bars.time, timeframe)
         for position in wanted:
-            look()
+            if position and position % _COLUMNS_UNSEEN == 0:
+                look()
             column = features.column(columns[position])
             # A value too large for float32 becomes infinite here, and is told below.
             with np.errstate(over="ignore"):

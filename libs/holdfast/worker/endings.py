@@ -147,10 +147,11 @@ def _stalled(ending: Ending, failure: operation_pb2.Failure) -> None:
         failure.exit_code, failure.signal = ending.exit.code, ending.exit.signal
         how = f"It {_death(ending)}"
     saved = describe(ending.checkpoint)
+    resume = f"`holdfast operations resume {ending.run.operation_id}`"
     kept = (
-        f"its last checkpoint is {saved}: continue with `holdfast operations resume {ending.run.operation_id}`"
+        f"its last checkpoint is {saved}: continue with {resume}"
         if saved
-        else "no checkpoint was saved in this attempt"
+        else f"this attempt saved no checkpoint: {resume} goes on from an older one if there is one"
     )
     failure.message = f"The run gave {ending.stop_text}. {how}; {kept}{_held(ending.exit)}"
 
@@ -158,7 +159,10 @@ def _stalled(ending: Ending, failure: operation_pb2.Failure) -> None:
 def _held(exited: Exit) -> str:
     if not exited.held:
         return ""
-    return f". The kernel still holds it: {exited.held}. It can do no more harm, but keeps its memory until then"
+    return (
+        f". Its {exited.held}; it can do no more harm, but keeps its memory until the kernel lets go of it or the "
+        "machine restarts"
+    )
 
 
 def _death(ending: Ending) -> str:

@@ -56,4 +56,4 @@ def held_by_the_kernel(process: RunProcess) -> Exit:
     """
     doing = procfs.activity(process.pid)
     log.error("Run's process is killed and does not go; left to the kernel", pid=process.pid, state=doing.letter)
-    return Exit(held=f"its process {process.pid} was killed but {doing.words} (state {doing.letter})")
+    return Exit(held=f"process {process.pid} was killed but {doing.words} (state {doing.letter})")

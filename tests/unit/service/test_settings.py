@@ -15,6 +15,7 @@ def test_defaults(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     settings = load_settings()
     assert settings.orphan_timeout_seconds == 60
     assert settings.orphan_check_interval_seconds == 15
+    assert settings.run_stalled_seconds == 300
     assert settings.store == str(tmp_path.resolve() / "store")
 
 
@@ -25,6 +26,8 @@ def test_defaults(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         ("ORPHAN_TIMEOUT_SECONDS", "soon"),
         ("ORPHAN_TIMEOUT_SECONDS", "nan"),
         ("ORPHAN_CHECK_INTERVAL_SECONDS", "inf"),
+        ("RUN_STALLED_SECONDS", "0.5"),
+        ("RUN_STALLED_SECONDS", "-1"),
         ("HOLDFAST_SLOTS", "0"),
         ("HOLDFAST_SLOTS", "two"),
         ("HOLDFAST_LISTEN", "7400"),

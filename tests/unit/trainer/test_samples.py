@@ -16,6 +16,7 @@ from holdfast.market import MarketStore
 from holdfast.networks import InputWindows, Recurrent, build_model
 from holdfast.strategy import Strategy, parse_strategy
 from holdfast.strategy.inputs import build_inputs
+from holdfast.worker.run import RunStopped
 from tests.exact.training import strategy_text, write_market
 from trainer.samples import Market, Samples, build_samples, read_market
 
@@ -53,6 +54,32 @@ def test_every_window_lies_inside_one_symbol_after_its_warm_up(market_dir: Path)
             begins = symbol * lengths[0] + first_valid[symbol]
             assert row - strategy.model.window + 1 >= begins
         assert bool(torch.isfinite(samples.inputs.at(rows)).all())
+
+
+def test_the_slow_parts_are_looked_between_and_can_be_stopped(
+    market_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strategy, market = _load(market_dir, "mlp")
+    looks = 0
+
+    def look() -> None:
+        nonlocal looks
+        looks += 1
+
+    build_samples(strategy, market, CPU, look)
+    assert looks == 2 * (len(SYMBOLS) - 1)  # inputs and labels: nothing here takes long but another symbol
+    monkeypatch.setattr("holdfast.strategy.inputs._COLUMNS_UNSEEN", 1)
+    monkeypatch.setattr("trainer.labels._BARS_UNSEEN", 1)
+    monkeypatch.setattr("trainer.labels._BLOCK_FLOATS", 1000)
+    looks = 0
+    build_samples(strategy, market, CPU, look)
+    assert looks > 20
+
+    def stop() -> None:
+        raise RunStopped
+
+    with pytest.raises(RunStopped):
+        build_samples(strategy, market, CPU, stop)
 
 
 def test_samples_lie_in_their_spans_and_no_label_looks_across(market_dir: Path) -> None:

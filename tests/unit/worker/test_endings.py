@@ -130,7 +130,7 @@ def test_a_stalled_run_has_failed_however_it_ended() -> None:
     saved = end(STOPPED, checkpoint=CHECKPOINT, **STALLED)
     assert (saved.outcome, saved.failure.reason) == (worker_pb2.RUN_OUTCOME_FAILED, "RUN_STALLED")
     assert "It was asked to stop and did; its last checkpoint is epoch 29" in saved.failure.message
-    assert "no checkpoint was saved in this attempt" in end(None, Exit(signal=9), **STALLED).failure.message
+    assert "this attempt saved no checkpoint" in end(None, Exit(signal=9), **STALLED).failure.message
 
 
 def test_a_stalled_run_that_came_back_keeps_its_own_end() -> None:
@@ -139,7 +139,7 @@ def test_a_stalled_run_that_came_back_keeps_its_own_end() -> None:
 
 
 def test_a_process_that_the_kernel_holds_is_told_as_that() -> None:
-    held = Exit(held="its process 7 was killed but waits inside the kernel (state D)")
+    held = Exit(held="process 7 was killed but waits inside the kernel (state D)")
     for stop, reason in ((StopReason.CANCEL, "CANCELLED"), (StopReason.STALLED, "RUN_STALLED"), (None, "RUN_DIED")):
         finished = end(None, held, stop=stop, signals_sent={15, 9}, checkpoint=CHECKPOINT)
         assert finished.failure.reason == reason

@@ -36,21 +36,6 @@ def test_only_what_is_not_acknowledged_is_sent_again_and_in_order(acknowledged: 
     assert facts.after(10)[-1].sequence == 11
 
 
-async def test_a_disk_that_hangs_keeps_no_operation_from_its_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    released = threading.Event()
-    monkeypatch.setattr("holdfast.worker.facts.OUTBOX_SECONDS", 0.01)
-    outbox = Outbox(tmp_path)
-    monkeypatch.setattr(outbox, "put", lambda finished: released.wait(10))
-    facts = Facts(outbox)
-    try:
-        await facts.add_end(an_end())
-    finally:
-        released.set()
-    assert facts.has_end(an_end().run)
-
-
 async def test_an_end_is_on_disk_before_it_is_sent_and_gone_after_its_acknowledgement(tmp_path: Path) -> None:
     outbox = Outbox(tmp_path)
     facts = Facts(outbox)
@@ -85,3 +70,18 @@ async def test_a_full_disk_does_not_keep_an_end_back(tmp_path: Path) -> None:
     facts = Facts(Outbox(tmp_path / "file"))
     await facts.add_end(an_end())
     assert len(facts.after(0)) == 1
+
+
+async def test_a_disk_that_hangs_keeps_no_operation_from_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released = threading.Event()
+    monkeypatch.setattr("holdfast.worker.facts.OUTBOX_SECONDS", 0.01)
+    outbox = Outbox(tmp_path)
+    monkeypatch.setattr(outbox, "put", lambda finished: released.wait(10))
+    facts = Facts(outbox)
+    try:
+        await facts.add_end(an_end())
+    finally:
+        released.set()
+    assert facts.has_end(an_end().run)

@@ -340,7 +340,7 @@ async def test_a_killed_process_that_the_kernel_holds_ends_its_operation_all_the
     await stage.slots.idle.wait()
     (finished,) = stage.facts.ends()
     assert (finished.outcome, finished.failure.reason) == (worker_pb2.RUN_OUTCOME_CANCELLED, "CANCELLED")
-    assert "The kernel still holds it" in finished.failure.message
+    assert "keeps its memory until the kernel lets go of it" in finished.failure.message
     # The next attempt does not wait for it either: what the first may still write to is its own.
     stage.slots.start(assignment(attempt=2))
     (await stage.theatre.puppet(1)).complete()

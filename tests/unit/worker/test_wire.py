@@ -39,6 +39,7 @@ def test_an_order_arrives_whole(checkpoint: checkpoint_pb2.CheckpointRef | None)
         market_dir=Path("/data/market"),
         checkpoint=checkpoint,
         extra={"worker_id": "w1"},
+        beat_seconds=0.25,
     )
     reader = wire.OrderReader()
     parts = [reader.take(payload) for payload in wire.Deframer().feed(order.frames())]
@@ -53,3 +54,14 @@ def test_an_order_arrives_whole(checkpoint: checkpoint_pb2.CheckpointRef | None)
 def test_an_unknown_part_is_refused() -> None:
     with pytest.raises(wire.WireError, match="no part"):
         wire.OrderReader().take(b"Zjunk")
+
+
+@pytest.mark.parametrize("signs", [0, 1, 2**40])
+def test_a_beat_is_told_from_every_message(signs: int) -> None:
+    (payload,) = wire.Deframer().feed(wire.beat_frame(signs))
+    assert wire.read_beat(payload) == signs
+    notice = worker_pb2.WorkerMessage(notice=worker_pb2.RunNotice(message="\0"))
+    for message in (notice, worker_pb2.WorkerMessage(), worker_pb2.WorkerMessage(sequence=1)):
+        assert wire.read_beat(message.SerializeToString()) is None
+    with pytest.raises(wire.WireError, match="beat"):
+        wire.read_beat(payload[:-1])
