@@ -21,7 +21,7 @@ from holdfast.checkpoints.pace import Pace
 from holdfast.checkpoints.saver import Saver, start_saver
 from holdfast.checkpoints.snapshot import STATE, Snapshot, checkpoint_id, manifest_fields
 from holdfast.checkpoints.store import Parts, Store
-from holdfast.errors import HoldfastError
+from holdfast.errors import HoldfastError, StoreFull
 from holdfast.fingerprint import fingerprint
 from holdfast.v1 import checkpoint_pb2
 from holdfast.worker.run import Run
@@ -181,8 +181,9 @@ class CheckpointWriter:
         log.error("Checkpoint not saved", at=where, error=str(error), exc_info=None if expected else error)
         self._run.notice(
             "CHECKPOINT_FAILED",
-            f"The checkpoint at {where} could not be saved to {self._store.url}: {error}. "
-            "The run goes on; the previous checkpoint is still good. Check the store's space and rights.",
+            f"The checkpoint at {where} could not be saved to {self._store.url}: {str(error).rstrip('.')}. "
+            "The run goes on; the previous checkpoint is still good."
+            + ("" if isinstance(error, StoreFull) else " Check the store's space and rights."),
             {"error": self._told, **(error.metadata if isinstance(error, HoldfastError) else {})},
         )
 
