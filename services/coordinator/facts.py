@@ -19,8 +19,8 @@ from holdfast.v1 import checkpoint_pb2, operation_pb2, worker_pb2
 
 log = structlog.get_logger()
 
-# What the automatic resume may follow. A run that raised an expected error (bad data) would raise it again; a full store
-# may have room by then.
+# What the automatic resume may follow. A run that raised an expected error (bad data) would raise it again; a store
+# that was full may have room by then.
 CRASHES = frozenset({ORPHANED, "RUN_DIED", "RUN_RAISED", "SHUTDOWN", "STORE_FULL"})
 
 _ENDS = {
