@@ -54,16 +54,16 @@ def execute(run: Run) -> operation_pb2.BacktestResult:
         raise InternalError(f"Operation {assignment.operation_id} came to a backtester without a backtest.")
     make_deterministic()
     run.progress(operation_pb2.Progress(phase="loading data", unit_name=UNIT))
-    store = open_store(assignment.store_url)
-    prepared = prepare(spec, store, MarketStore(Path(assignment.market_dir)), lambda: _look(run))
-    state, notes = _begin(run, store, prepared, allow_data_change=spec.allow_data_change)
+    store, every = open_store(assignment.store_url), spec.checkpoint_policy.every_units
     settings = load_settings()
     pace = Pace(settings.checkpoint_spacing_seconds)
-    with CheckpointWriter(store, run, pace=pace) as writer:
+    with CheckpointWriter(store, run, pace=pace, periodic=every > 0) as writer:
+        prepared = prepare(spec, store, MarketStore(Path(assignment.market_dir)), lambda: _look(run))
+        state, notes = _begin(run, store, prepared, allow_data_change=spec.allow_data_change)
         final = FinalWrites.of(run, writer, settings)
         session = _Session(run, store, writer, pace, final, prepared, state, notes)
         try:
-            _trade(session, spec.checkpoint_policy.every_units)
+            _trade(session, every)
             return _finish(session)
         except RunStopped:
             if state.bar:

@@ -19,8 +19,9 @@ from holdfast.v1 import checkpoint_pb2, operation_pb2, worker_pb2
 
 log = structlog.get_logger()
 
-# What the automatic resume may follow. A run that raised an expected error (bad data) would raise it again.
-CRASHES = frozenset({ORPHANED, "RUN_DIED", "RUN_RAISED", "RUN_STALLED", "SHUTDOWN"})
+# What the automatic resume may follow. A run that raised an expected error (bad data) would raise it again; a store
+# that was full may have room by then.
+CRASHES = frozenset({ORPHANED, "RUN_DIED", "RUN_RAISED", "RUN_STALLED", "SHUTDOWN", "STORE_FULL"})
 
 _ENDS = {
     worker_pb2.RUN_OUTCOME_COMPLETED: Status.COMPLETED,

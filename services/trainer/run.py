@@ -53,7 +53,23 @@ def execute(run: Run) -> operation_pb2.TrainingResult:
     make_deterministic()
     _tell_loading(run)
     strategy = parse_strategy(spec.strategy)
-    store = open_store(assignment.store_url)
+    store, policy = open_store(assignment.store_url), spec.checkpoint_policy
+    settings = load_settings()
+    pace = Pace(settings.checkpoint_spacing_seconds)
+    with CheckpointWriter(store, run, pace=pace, periodic=bool(policy.every_units or policy.every_steps)) as writer:
+        state, samples, loss = _prepare(run, spec, strategy, store)
+        final = FinalWrites.of(run, writer, settings)
+        saver = Saver(writer, final, policy, pace=pace)
+        # The bundle as well: should it not fit into the store, what was trained is saved like after any failure.
+        with saver.guarding(state):
+            metrics = train(run, _plan(strategy), samples, state, loss, saver)
+            return _result(assignment, store, final, strategy, samples, state, metrics)
+
+
+def _prepare(
+    run: Run, spec: operation_pb2.TrainingSpec, strategy: Strategy, store: Store
+) -> tuple[TrainingState, Samples, objective.Loss]:
+    assignment = run.assignment
     loaded = None
     if assignment.checkpoint is not None:
         loaded = load_checkpoint(store, assignment.checkpoint, operation_id=assignment.operation_id)
@@ -69,29 +85,19 @@ def execute(run: Run) -> operation_pb2.TrainingResult:
             metadata={"operation_id": assignment.operation_id},
         )
     samples = build_samples(strategy, market, device, lambda: _raise_if_stopped(run))
-    del market
     _raise_if_stopped(run)
     seed_everything(strategy.training.seed)
     state, loss = begin(strategy, samples, device, data_digest)
-    plan = _plan(strategy)
     if loaded is not None:
         resume.restore(
             state,
             loaded,
             optimiser_names=objective.state_names(strategy.training),
-            metric=plan.metric,
+            metric=_plan(strategy).metric,
             data_changed=data_changed,
         )
         _note_changes(run, state, loaded, data_changed=data_changed)
-    settings = load_settings()
-    pace = Pace(settings.checkpoint_spacing_seconds)
-    with CheckpointWriter(store, run, pace=pace) as writer:
-        final = FinalWrites.of(run, writer, settings)
-        saver = Saver(writer, final, spec.checkpoint_policy, pace=pace)
-        # The bundle as well: should it not fit into the store, what was trained is saved like after any failure.
-        with saver.guarding(state):
-            metrics = train(run, plan, samples, state, loss, saver)
-            return _result(assignment, store, final, strategy, samples, state, metrics)
+    return state, samples, loss
 
 
 def begin(

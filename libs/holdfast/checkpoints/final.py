@@ -84,13 +84,14 @@ class FinalWrites:
         try:
             self._when_possible(f"the last state, at {where}", lambda: self._writer.save(snapshot, kind, wait=True))
         except Exception as error:  # the caller goes on raising what ends the run
-            reason = str(error) or type(error).__name__
+            reason = (str(error) or type(error).__name__).rstrip(".")
             expected = isinstance(error, HoldfastError | RunStopped)  # its words are enough
             log.error("Last state not saved", at=where, error=reason, exc_info=None if expected else error)
             self._run.notice(
                 "CHECKPOINT_FAILED",
                 f"The last state, at {where}, could not be saved: {reason}. "
-                "An older checkpoint, if there is one, is still good. Check the store's space and rights.",
+                "An older checkpoint, if there is one, is still good."
+                + ("" if isinstance(error, StoreFull) else " Check the store's space and rights."),
                 {"error": type(error).__name__, **(error.metadata if isinstance(error, HoldfastError) else {})},
             )
 

@@ -2,8 +2,10 @@
 
 The first save of an attempt comes at the end of the first unit that is new, so that every attempt that finishes a unit
 makes progress. Between the beginnings of two saves lie at least `spacing` seconds and ten times what the last save
-took: saving then costs about a tenth of a second core. A save that was asked for too early is owed, and done at the
-first opportunity after. Never more than a minute is waited for a slow store's sake.
+took: saving then costs about a tenth of a second core. A young attempt does not wait for the ten times: it saves again
+when its age since the first save has doubled, so that about half of whatever time it is given is kept. A save that was
+asked for too early is owed, and done at the first opportunity after. Never more than a minute is waited for a slow
+store's sake.
 
 So a crash costs at most: the larger of `spacing` and ten times a save (a minute at most), the unit that was under way,
 and the save that was under way.
@@ -15,6 +17,7 @@ import time
 from collections.abc import Callable
 
 _SHARE = 10.0  # times what the last save took
+_YOUNG_SHARE = 2.0  # the same while the attempt is young
 _LONGEST = 60.0  # seconds that a slow or failing store may put a save off
 
 
@@ -30,7 +33,7 @@ class Pace:
         self._first = True
         self._owed = False
         self._under_way = False
-        self._began = self._next = clock()
+        self._born = self._began = self._next = clock()
         self._failures = 0
 
     def due(self, *, asked: bool, unit_ended: bool = True) -> bool:
@@ -42,14 +45,16 @@ class Pace:
 
     def begun(self) -> None:
         """A save has begun."""
+        self._began = self._clock()
+        if self._first:
+            self._born = self._began
         self._first = self._owed = False
         self._under_way = True
-        self._began = self._clock()
 
     def ended(self, seconds: float) -> None:
         """It is durable after so many seconds of the store's work."""
         self._failures = 0
-        self._put_off(_SHARE * seconds)
+        self._put_off(min(_SHARE * seconds, max(_YOUNG_SHARE * seconds, self._began - self._born)))
 
     def failed(self) -> None:
         """It came to nothing: it is owed again. A store that goes on failing is tried less and less often."""

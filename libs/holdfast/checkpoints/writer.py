@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
@@ -21,7 +22,7 @@ from holdfast.checkpoints.pace import Pace
 from holdfast.checkpoints.saver import Saver, start_saver
 from holdfast.checkpoints.snapshot import STATE, Snapshot, checkpoint_id, manifest_fields
 from holdfast.checkpoints.store import Parts, Store
-from holdfast.errors import HoldfastError
+from holdfast.errors import HoldfastError, StoreFull
 from holdfast.fingerprint import fingerprint
 from holdfast.v1 import checkpoint_pb2
 from holdfast.worker.run import Run
@@ -42,16 +43,24 @@ class CheckpointWriter:
     """Writes the checkpoints of one run and reports each as saved when it is durable.
 
     Use as a context manager; leaving it waits for the last save. `pace` is told of every periodic save. `start` starts
-    the saver process, at the first save that needs it and again after it died.
+    the saver process: at once if `periodic` saves are expected, so that the first of them does not wait for it, else at
+    the first that comes, and again after it died.
     """
 
     def __init__(
-        self, store: Store, run: Run, *, pace: Pace | None = None, start: Callable[[str], Saver] = start_saver
+        self,
+        store: Store,
+        run: Run,
+        *,
+        pace: Pace | None = None,
+        periodic: bool = False,
+        start: Callable[[str], Saver] = start_saver,
     ) -> None:
         self._store = store
         self._pace = pace or Pace(0.0)
         self._run = run
         self._start = start
+        self._periodic = periodic
         self._saver: Saver | None = None
         self._changed = threading.Condition()
         self._waiting: _Job | None = None
@@ -103,6 +112,9 @@ class CheckpointWriter:
 
     def _work(self) -> None:
         try:
+            if self._periodic:
+                with suppress(OSError):  # the first save tries again, and tells it
+                    self._saver = self._start(self._store.url)
             self._take_jobs()
         finally:
             self._end_saver()
@@ -181,8 +193,9 @@ class CheckpointWriter:
         log.error("Checkpoint not saved", at=where, error=str(error), exc_info=None if expected else error)
         self._run.notice(
             "CHECKPOINT_FAILED",
-            f"The checkpoint at {where} could not be saved to {self._store.url}: {error}. "
-            "The run goes on; the previous checkpoint is still good. Check the store's space and rights.",
+            f"The checkpoint at {where} could not be saved to {self._store.url}: {str(error).rstrip('.')}. "
+            "The run goes on; the previous checkpoint is still good."
+            + ("" if isinstance(error, StoreFull) else " Check the store's space and rights."),
             {"error": self._told, **(error.metadata if isinstance(error, HoldfastError) else {})},
         )
 

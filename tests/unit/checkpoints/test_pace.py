@@ -63,12 +63,24 @@ def test_the_distance_is_ten_times_what_the_last_save_took_but_a_minute_at_most(
     clock: Clock, took: float, wait: float
 ) -> None:
     pace = Pace(1.0, clock)
-    began = clock.now
+    save(pace, clock, took)
+    clock.now = began = clock.now + 1000.0
     save(pace, clock, took)
     clock.now = began + wait - 0.001
     assert pace.due(asked=True) is (took > 60.0)
     clock.now = began + wait
     assert pace.due(asked=True)
+
+
+def test_a_young_attempt_saves_when_its_age_has_doubled(clock: Clock) -> None:
+    pace, began, saves = Pace(0.1, clock), clock.now, []
+    while clock.now < began + 30.0:
+        if pace.due(asked=True):
+            saves.append(clock.now - began)
+            save(pace, clock, 0.4)
+        clock.now += 0.01
+    assert saves[:5] == pytest.approx([0.0, 0.8, 1.6, 3.2, 6.4], abs=0.05)
+    assert saves[5:] == pytest.approx([10.4, 14.4, 18.4, 22.4, 26.4], abs=0.1), "ten times from then on"
 
 
 def test_a_save_that_hangs_is_not_joined_by_another(clock: Clock) -> None:
