@@ -21,7 +21,7 @@ from coordinator.facts import Facts
 from coordinator.leadership import Leadership
 from coordinator.migrations import migrate
 from coordinator.orphans import OrphanDetector
-from coordinator.pairing import Pairing, adopt, pair
+from coordinator.pairing import adopt, pair
 from coordinator.progress import ProgressBoard
 from coordinator.reconciliation import Reconciliation
 from coordinator.registration import Registration
@@ -72,8 +72,8 @@ async def run(settings: Settings, stop: asyncio.Event, ready: asyncio.Future[Roo
     """
     async with _leading(settings) as (database, leadership, epoch):
         artifacts = open_store(settings.store)
-        pairing = await pair(database, artifacts)
-        await _serve(settings, database, artifacts, pairing, leadership, epoch, stop, ready)
+        store_id = await pair(database, artifacts)
+        await _serve(settings, database, artifacts, store_id, leadership, epoch, stop, ready)
 
 
 async def adopt_store(settings: Settings) -> str:
@@ -105,7 +105,7 @@ async def _serve(
     settings: Settings,
     database: Database,
     artifacts: ArtifactStore,
-    pairing: Pairing,
+    store_id: str,
     leadership: Leadership,
     epoch: int,
     stop: asyncio.Event,
@@ -113,7 +113,7 @@ async def _serve(
 ) -> None:
     async with asyncio.TaskGroup() as group:
         tasks = Tasks(group)
-        rooms, background, reconciliation = _build(settings, database, artifacts, pairing, leadership, epoch, tasks)
+        rooms, background, reconciliation = _build(settings, database, artifacts, store_id, leadership, epoch, tasks)
         await raise_attempts(rooms.store, rooms.sweep.checkpoints)
         waiting = await reconciliation.restart(settings.research_restart_policy)
         counts = await rooms.store.count_by_status()
@@ -125,7 +125,7 @@ async def _serve(
             version=__version__,
             database=masked(settings.database_url),
             store=settings.store,
-            store_id=pairing.store_id,
+            store_id=store_id,
         )
         running = [tasks.start(name, work()) for name, work in background.items()]
         try:
@@ -159,7 +159,7 @@ def _build(
     settings: Settings,
     database: Database,
     artifacts: ArtifactStore,
-    pairing: Pairing,
+    store_id: str,
     leadership: Leadership,
     epoch: int,
     tasks: Tasks,
@@ -209,7 +209,7 @@ def _build(
     sweep = Sweep(
         store,
         checkpoints,
-        pairing,
+        store_id,
         max_age_days=settings.checkpoint_max_age_days,
         quarantine_days=settings.checkpoint_quarantine_days,
         interval=settings.checkpoint_cleanup_interval_hours * 3600,
