@@ -36,7 +36,7 @@ def main() -> None:
             nonlocal counter
             counter += 1
             files = {"model.safetensors": lambda: pack_tensors(tensors)}
-            return write_artifacts(store, f"op/1-{counter}", files, {}).uri
+            return write_artifacts(store, f"op/1-{counter}", files, {}).path
 
         def torch_save(*, durable: bool) -> Path:
             nonlocal counter

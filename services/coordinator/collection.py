@@ -1,7 +1,8 @@
 """Which directories of the store nobody needs any more. Owns that rule; moves and deletes nothing.
 
 A directory is collected only when all of this holds: it is called `<operation>/<what a run writes>`; it carries this
-store's id; no row names it; its operation is neither running nor queued; nothing in it has changed for an hour.
+store's id; no row names it; its operation has ended; nothing in it has changed for an hour. Operations are never
+deleted from the database: one that it does not know was lost with a restore from a backup, and what lies there stays.
 """
 
 from __future__ import annotations
@@ -68,29 +69,26 @@ def collectable(
     found: list[Found],
     operations: Mapping[str, Known],
     named: set[str],
-    *,
     now: float,
-    adopted: float,
-) -> list[Found]:
-    """Those that may go. `adopted`: when a person bound the database to the store, 0: never. Blocking."""
-    chosen = []
+) -> tuple[list[Found], list[Found]]:
+    """Those that may go, and those of operations that the database does not know. Blocking."""
+    chosen, unknown = [], []
     for entry in found:
         known = operations.get(entry.operation_id)
         if entry.path in named or entry.modified > now - YOUNG or (known is not None and known.result == entry.path):
             continue
-        # A database that was bound to this store later has never known what is older.
-        if known is None and entry.modified < adopted:
-            continue
         owner, complete = owner_of(store, entry.path)
-        if owner == store_id and not _may_be_claimed(entry.path, complete, known):
+        if owner != store_id:
+            continue
+        if known is None:
+            unknown.append(entry)
+        elif not _may_be_claimed(entry.path, complete, known):
             chosen.append(entry)
-    return chosen
+    return chosen, unknown
 
 
-def _may_be_claimed(path: str, complete: bool, known: Known | None) -> bool:
+def _may_be_claimed(path: str, complete: bool, known: Known) -> bool:
     """Whether a row may still come to name it."""
-    if known is None:
-        return False
     if known.status not in ENDED:
         return True
     if known.status is Status.COMPLETED or not complete:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from dataclasses import dataclass
-from datetime import datetime
 
 import structlog
 
@@ -22,38 +20,29 @@ from holdfast.errors import NotPossible, Unavailable
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class Pairing:
-    """The id that both carry, and when a person last said that they belong together (None: never)."""
-
-    store_id: str
-    adopt_time: datetime | None = None
-
-
-async def pair(database: Database, artifacts: Store) -> Pairing:
-    """Compares, and at first use writes, the ids. Called by the leader only.
+async def pair(database: Database, artifacts: Store) -> str:
+    """Compares, and at first use writes, the ids; returns the one that both carry. Called by the leader only.
 
     Raises NotPossible (STORE_MISMATCH), Unavailable when the store does not answer.
     """
-    bound, found = await _bound(database), await _found(artifacts)
-    first = bound is None and not found
+    known, found = await _known(database), await _found(artifacts)
+    first = not known and not found
     if first:
         # The row first: after a crash in between the database names nothing yet, and may claim the store again.
         await database.run(lambda connection: connection.execute(query("bind_store"), uuid.uuid4().hex))
-        bound = await _bound(database)
-    if bound is not None and not found and (first or not await _names_anything(database)):
+        known = await _known(database)
+    if known and not found and (first or not await _names_anything(database)):
         # Two databases at one new store: the second finds the first's id, and stops below.
-        found = await asyncio.to_thread(claim_store, artifacts, bound.store_id)
+        found = await asyncio.to_thread(claim_store, artifacts, known)
         log.info("Artifact store claimed", store=artifacts.url, store_id=found)
-    if bound is None or bound.store_id != found:
-        raise _mismatch(bound.store_id if bound else "", found, database, artifacts)
-    return bound
+    if not known or known != found:
+        raise _mismatch(known, found, database, artifacts)
+    return known
 
 
 async def adopt(database: Database, artifacts: Store) -> str:
     """Binds the database to the store as it is, because a person says so. Returns what was done, in words."""
-    bound, found = await _bound(database), await _found(artifacts)
-    known = bound.store_id if bound else ""
+    known, found = await _known(database), await _found(artifacts)
     if known and known == found:
         return (
             f"{_the_two(database, artifacts)} belong together already: both have the id {found}. Nothing was changed."
@@ -62,9 +51,9 @@ async def adopt(database: Database, artifacts: Store) -> str:
         found = await asyncio.to_thread(claim_store, artifacts, known or uuid.uuid4().hex)
     if found != known:
         await database.run(lambda connection: connection.execute(query("adopt_store"), known or None, found))
-    bound = await _bound(database)
-    if bound is None or bound.store_id != found:
-        raise _mismatch(bound.store_id if bound else "", found, database, artifacts)
+    now = await _known(database)
+    if now != found:
+        raise _mismatch(now, found, database, artifacts)
     log.info("Artifact store adopted", store=artifacts.url, store_id=found, before=known)
     before = f"; the database had {known} before" if known and known != found else ""
     return (
@@ -73,9 +62,9 @@ async def adopt(database: Database, artifacts: Store) -> str:
     )
 
 
-async def _bound(database: Database) -> Pairing | None:
+async def _known(database: Database) -> str:
     row = await database.fetch_one("bound_store")
-    return Pairing(row["store_id"], row["adopt_time"]) if row else None
+    return str(row["store_id"]) if row else ""
 
 
 async def _found(artifacts: Store) -> str:
@@ -104,8 +93,8 @@ def _mismatch(known: str, found: str, database: Database, artifacts: Store) -> N
         f"{f'belongs to the store {known}' if known else 'belongs to no store yet'}, and the store "
         f"{f'has the id {found}' if found else 'has no id: it is new, or another, or not mounted'}. "
         "If the database is the wrong one, correct HOLDFAST_DATABASE_URL; if the store is, correct HOLDFAST_STORE_URL "
-        "or HOLDFAST_DATA_DIR. If they are to belong together from now on (a new database over an old store, a new "
-        "store for an old database), run `holdfast store adopt`.",
+        "(unset, HOLDFAST_DATA_DIR decides both). If they are to belong together from now on (a new database over an "
+        "old store, a new store for an old database), run `holdfast store adopt`.",
         reason="STORE_MISMATCH",
         metadata={
             "database_store_id": known,

@@ -21,7 +21,7 @@ from coordinator.facts import Facts
 from coordinator.leadership import Leadership
 from coordinator.migrations import migrate
 from coordinator.orphans import OrphanDetector
-from coordinator.pairing import Pairing, adopt, pair
+from coordinator.pairing import adopt, pair
 from coordinator.progress import ProgressBoard
 from coordinator.reconciliation import Reconciliation
 from coordinator.registration import Registration
@@ -74,8 +74,8 @@ async def run(settings: Settings, stop: asyncio.Event, ready: asyncio.Future[Roo
     """
     async with _leading(settings) as (database, leadership, epoch):
         artifacts = open_store(settings.store)
-        pairing = await pair(database, artifacts)
-        await _serve(settings, database, artifacts, pairing, leadership, epoch, stop, ready)
+        store_id = await pair(database, artifacts)
+        await _serve(settings, database, artifacts, store_id, leadership, epoch, stop, ready)
 
 
 async def adopt_store(settings: Settings) -> str:
@@ -107,7 +107,7 @@ async def _serve(
     settings: Settings,
     database: Database,
     artifacts: ArtifactStore,
-    pairing: Pairing,
+    store_id: str,
     leadership: Leadership,
     epoch: int,
     stop: asyncio.Event,
@@ -116,7 +116,7 @@ async def _serve(
     async with asyncio.TaskGroup() as group:
         tasks = Tasks(group)
         rooms, essential, housekeeping, reconciliation = _build(
-            settings, database, artifacts, pairing, leadership, epoch, tasks
+            settings, database, artifacts, store_id, leadership, epoch, tasks
         )
         await raise_attempts(rooms.store, rooms.sweep.checkpoints)
         waiting = await reconciliation.restart(settings.research_restart_policy)
@@ -129,7 +129,7 @@ async def _serve(
             version=__version__,
             database=masked(settings.database_url),
             store=settings.store,
-            store_id=pairing.store_id,
+            store_id=store_id,
         )
         running = [tasks.essential(name, work()) for name, work in essential.items()]
         running += [tasks.housekeeping(name, work) for name, work in housekeeping.items()]
@@ -164,7 +164,7 @@ def _build(
     settings: Settings,
     database: Database,
     artifacts: ArtifactStore,
-    pairing: Pairing,
+    store_id: str,
     leadership: Leadership,
     epoch: int,
     tasks: Tasks,
@@ -214,7 +214,7 @@ def _build(
     sweep = Sweep(
         store,
         checkpoints,
-        pairing,
+        store_id,
         max_age_days=settings.checkpoint_max_age_days,
         quarantine_days=settings.checkpoint_quarantine_days,
         interval=settings.checkpoint_cleanup_interval_hours * 3600,

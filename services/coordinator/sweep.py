@@ -17,7 +17,6 @@ from coordinator import collection, quarantine
 from coordinator.checkpoints import Checkpoints
 from coordinator.collection import Known
 from coordinator.lifecycle import ENDED
-from coordinator.pairing import Pairing
 from coordinator.store import Store
 from holdfast.errors import HoldfastError
 
@@ -53,7 +52,7 @@ class Sweep:
         self,
         store: Store,
         checkpoints: Checkpoints,
-        pairing: Pairing,
+        store_id: str,
         *,
         max_age_days: int,
         quarantine_days: int,
@@ -64,7 +63,7 @@ class Sweep:
         self._store = store
         self.checkpoints = checkpoints
         self._artifacts = checkpoints.artifacts
-        self._pairing = pairing
+        self._store_id = store_id
         self._max_age_days = max_age_days
         self._quarantine_days = quarantine_days
         self._interval = interval
@@ -133,17 +132,21 @@ class Sweep:
         # Read after the listing: what got its row meanwhile is named now.
         operations = await self._known({entry.operation_id for entry in found} | set(empty))
         named = {row["id"] for row in await self._store.database.fetch("known_checkpoints")}
-        adopt_time = self._pairing.adopt_time
-        chosen = await asyncio.to_thread(
+        chosen, unknown = await asyncio.to_thread(
             collection.collectable,
             self._artifacts,
-            self._pairing.store_id,
+            self._store_id,
             found,
             operations,
             named,
-            now=self._clock(),
-            adopted=adopt_time.timestamp() if adopt_time else 0.0,
+            self._clock(),
         )
+        if unknown:
+            swept.note = (
+                f"{len(unknown)} directories stay that belong to operations which this database does not know: it was "
+                "restored from an older backup, or the store was adopted. Delete them by hand if nobody needs them: "
+                f"{', '.join(sorted({entry.operation_id for entry in unknown})[:5])} …"
+            )
         for entry in chosen:
             try:
                 if not dry_run:
@@ -165,7 +168,7 @@ class Sweep:
 
     async def _empty_quarantine(self, swept: Swept, dry_run: bool) -> None:
         overdue = await asyncio.to_thread(
-            quarantine.overdue, self._artifacts, self._pairing.store_id, self._quarantine_days, self._clock()
+            quarantine.overdue, self._artifacts, self._store_id, self._quarantine_days, self._clock()
         )
         for entry in overdue:
             try:

@@ -298,9 +298,10 @@ async def test_sweep_takes_the_old_and_the_nameless_and_goes_on_after_a_failure(
     operation_id = await crashed(caller, worker, 4, 5)
     store = caller.home / "store"
     caller.write_checkpoint("training-unknown", 1, 1)
-    caller.write_checkpoint("training-unknown", 1, 2)
+    caller.write_checkpoint(operation_id, 1, 1)
+    caller.write_checkpoint(operation_id, 1, 2)
     caller.write_checkpoint(operation_id, 1, 3)  # fell out of the newest two; its deletion failed
-    young = store / "training-unknown" / "1-2"
+    young = store / operation_id / "1-2"
     long_ago = time.time() - 2 * 3600
     for path in store.rglob("*"):
         if path.is_file() and path.parent != young:
@@ -310,15 +311,17 @@ async def test_sweep_takes_the_old_and_the_nameless_and_goes_on_after_a_failure(
     assert "led for an hour" in soon.note
     caller.rooms.sweep.leads_since -= 3600.0
     dry = await caller.call("CleanUpCheckpoints", pb.CleanUpCheckpointsRequest(dry_run=True))
-    assert set(dry.quarantined_uris) == {"training-unknown/1-1", f"{operation_id}/1-3"}
-    assert (store / "training-unknown" / "1-1").exists()
+    assert set(dry.quarantined_uris) == {f"{operation_id}/1-1", f"{operation_id}/1-3"}
+    assert (store / operation_id / "1-1").exists()
     wet = await caller.call("CleanUpCheckpoints", pb.CleanUpCheckpointsRequest())
     assert list(wet.quarantined_uris) == list(dry.quarantined_uris)
     assert not wet.deleted_uris
     stats = await caller.call("GetCheckpointStats", pb.GetCheckpointStatsRequest())
     assert (stats.quarantined, stats.quarantined_bytes) == (2, wet.bytes_quarantined)
     assert stats.HasField("last_sweep_time")
-    assert not (store / "training-unknown" / "1-1").exists()
+    assert not (store / operation_id / "1-1").exists()
+    assert "training-unknown" in wet.note
+    assert (store / "training-unknown" / "1-1").exists()
     assert young.exists()
     assert not wet.deleted_checkpoint_ids
     database = caller.rooms.store.database
@@ -327,6 +330,7 @@ async def test_sweep_takes_the_old_and_the_nameless_and_goes_on_after_a_failure(
     import shutil
 
     shutil.rmtree(store / operation_id / "1-5")
+    shutil.rmtree(young)  # a resume would find it
     aged = await caller.call("CleanUpCheckpoints", pb.CleanUpCheckpointsRequest())
     assert sorted(aged.deleted_checkpoint_ids) == [f"{operation_id}/1-4", f"{operation_id}/1-5"]
     assert not (await caller.get(operation_id)).HasField("checkpoint")

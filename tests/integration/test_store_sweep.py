@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from coordinator.pairing import Pairing
 from coordinator.sweep import LED_BEFORE, Sweep
 from holdfast.checkpoints import Store, exact, open_store, write_artifacts
 from holdfast.checkpoints.identity import claim_store, mark, read_store_id
@@ -36,7 +35,7 @@ def sweep_of(caller: Caller, clocks: Clocks) -> Sweep:
     return Sweep(
         caller.rooms.store,
         caller.rooms.sweep.checkpoints,
-        Pairing(read_store_id(store_of(caller))),
+        read_store_id(store_of(caller)),
         max_age_days=100_000,
         quarantine_days=7,
         interval=DAY,
@@ -101,10 +100,12 @@ async def test_nothing_that_is_not_ours_is_touched(database_url: str, tmp_path: 
 async def test_what_is_ours_goes_into_the_quarantine_first_and_not_in_the_first_hour(
     database_url: str, tmp_path: Path
 ) -> None:
-    async with running_coordinator(database_url, tmp_path) as caller:
+    async with running_coordinator(database_url, tmp_path) as caller, ScriptedWorker(caller.address) as worker:
+        await worker.register()
+        operation_id = await crashed(caller, worker, 4, 5)
         clocks, root = Clocks(), tmp_path / "store"
         sweep = sweep_of(caller, clocks)
-        caller.write_checkpoint("training-unknown", 1, 1)
+        caller.write_checkpoint(operation_id, 1, 1)
         age(root, 0.5 * HOUR)
         swept = await sweep.once()
         assert "led for an hour" in swept.note
@@ -112,21 +113,37 @@ async def test_what_is_ours_goes_into_the_quarantine_first_and_not_in_the_first_
         assert not (await sweep.once()).quarantined  # too young
         age(root)
         dry = await sweep.once(dry_run=True)
-        assert (root / "training-unknown" / "1-1").is_dir()
+        assert (root / operation_id / "1-1").is_dir()
         swept = await sweep.once()
-        assert swept.quarantined == dry.quarantined == ["training-unknown/1-1"]
+        assert swept.quarantined == dry.quarantined == [f"{operation_id}/1-1"]
         assert swept.bytes_freed == 0
-        assert not (root / "training-unknown").exists()
-        held = root / "quarantine" / "2027-01-15" / "training-unknown" / "1-1"
+        assert not (root / operation_id / "1-1").exists()
+        held = root / "quarantine" / "2027-01-15" / operation_id / "1-1"
         assert (held / "manifest.json").exists()
         assert [entry.size_bytes for entry in await sweep.quarantined()] == [swept.bytes_quarantined]
         clocks.wall = NOW + 6 * DAY
         assert not (await sweep.once()).deleted
         clocks.wall = NOW + 7 * DAY
         swept = await sweep.once()
-        assert swept.deleted == ["quarantine/2027-01-15/training-unknown/1-1"]
+        assert swept.deleted == [f"quarantine/2027-01-15/{operation_id}/1-1"]
         assert swept.bytes_freed == dry.bytes_quarantined
         assert list((root / "quarantine").iterdir()) == []
+
+
+async def test_what_the_database_does_not_know_stays_and_is_told(database_url: str, tmp_path: Path) -> None:
+    async with running_coordinator(database_url, tmp_path) as caller:
+        clocks, root = Clocks(), tmp_path / "store"
+        sweep = sweep_of(caller, clocks)
+        clocks.led = LED_BEFORE
+        caller.write_checkpoint("training-lost", 1, 1)
+        write_artifacts(store_of(caller), "training-lost/model-1", {"m": b"1"}, {})
+        age(root)
+        before = tree(root)
+        swept = await sweep.once()
+        assert not swept.quarantined
+        assert "2 directories stay" in swept.note
+        assert "training-lost" in swept.note
+        assert tree(root) == before
 
 
 async def test_only_what_no_operation_needs_goes(database_url: str, tmp_path: Path) -> None:
@@ -191,12 +208,14 @@ async def test_empty_directories_of_ended_operations_go(database_url: str, tmp_p
 async def test_one_directory_that_cannot_be_moved_stops_nothing(
     database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with running_coordinator(database_url, tmp_path) as caller:
+    async with running_coordinator(database_url, tmp_path) as caller, ScriptedWorker(caller.address) as worker:
+        await worker.register()
+        operation_id = await crashed(caller, worker, 4, 5)
         clocks = Clocks()
         sweep = sweep_of(caller, clocks)
         clocks.led = LED_BEFORE
         for unit in (1, 2):
-            caller.write_checkpoint("training-unknown", 1, unit)
+            caller.write_checkpoint(operation_id, 1, unit)
         age(tmp_path / "store")
         move = LocalStore.move
 
@@ -207,5 +226,5 @@ async def test_one_directory_that_cannot_be_moved_stops_nothing(
 
         monkeypatch.setattr(LocalStore, "move", stuck)
         swept = await sweep.once()
-        assert swept.quarantined == ["training-unknown/1-2"]
-        assert swept.failures == ["training-unknown/1-1: [Errno 13] Permission denied"]
+        assert swept.quarantined == [f"{operation_id}/1-2"]
+        assert swept.failures == [f"{operation_id}/1-1: [Errno 13] Permission denied"]

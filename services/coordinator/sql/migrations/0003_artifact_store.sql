@@ -3,8 +3,6 @@ CREATE TABLE artifact_store (
     only_row boolean NOT NULL DEFAULT true,
     store_id text NOT NULL,
     bind_time timestamptz NOT NULL DEFAULT clock_timestamp(),
-    -- When `holdfast store adopt` bound it: of what is older, this database may never have known anything.
-    adopt_time timestamptz,
     CONSTRAINT artifact_store_pkey PRIMARY KEY (only_row),
     -- Rows of two stores in one database: the same path would mean two things.
     CONSTRAINT artifact_store_one_row CHECK (only_row)

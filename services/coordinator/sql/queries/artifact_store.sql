@@ -1,5 +1,5 @@
 -- name: bound_store
-SELECT store_id, bind_time, adopt_time FROM artifact_store;
+SELECT store_id FROM artifact_store;
 
 -- name: bind_store
 -- At first use. Whoever comes second changes nothing.
@@ -7,8 +7,8 @@ INSERT INTO artifact_store (store_id) VALUES ($1) ON CONFLICT DO NOTHING;
 
 -- name: adopt_store
 -- $1 the id it had, NULL: none; $2 the new one.
-INSERT INTO artifact_store AS bound (store_id, adopt_time) VALUES ($2, clock_timestamp())
-ON CONFLICT (only_row) DO UPDATE SET store_id = $2, bind_time = clock_timestamp(), adopt_time = clock_timestamp()
+INSERT INTO artifact_store AS bound (store_id) VALUES ($2)
+ON CONFLICT (only_row) DO UPDATE SET store_id = $2, bind_time = clock_timestamp()
 WHERE bound.store_id = $1::text;
 
 -- name: names_in_store
