@@ -42,6 +42,7 @@ _DOMAIN_ERRORS: dict[str, tuple[str, str]] = {
     "attempts_pkey": ("This attempt was claimed already.", "STALE_ATTEMPT"),
     "attempts_one_live": ("Another attempt of this operation is live.", "STALE_ATTEMPT"),
     "requests_pkey": ("Another call with this request_id was first.", "REQUEST_REPEATED"),
+    "checkpoints_pkey": ("This checkpoint was told at the same moment on another way.", "CHECKPOINT_EXISTS"),
     "operations_pkey": ("An operation with this id exists.", "OPERATION_EXISTS"),
 }
 

@@ -94,6 +94,7 @@ def _print_status(target: str, answer: coordinator_service_pb2.GetSystemStatusRe
             ("Operations", counts or "none yet"),
             ("Orphan detector", watch),
             ("Stale messages", f"{answer.stale_messages_refused} refused"),
+            ("Unusable messages", f"{sum(answer.refused_messages.values())} refused"),
         ]
     )
     print_workers(answer.workers)

@@ -1,7 +1,7 @@
 -- name: save_checkpoint
 -- The catalogue's row and the operation's pointer change together. $1 operation, $2 attempt, $3 statuses,
 -- $4 id, $5 type, $6 unit name, $7 unit, $8 step, $9 manifest digest, $10 size, $11 data digest, $12 time,
--- $13 event type, $14 message, $15 details, $16 the attempt that saved it.
+-- $13 event type, $14 message, $15 details, $16 the attempt that saved it, $17 the worker that says so, NULL: we ourselves.
 WITH live AS (
     UPDATE operations SET
         -- Reports may come late: the pointer never goes back.
@@ -12,6 +12,7 @@ WITH live AS (
             ) THEN checkpoint_id ELSE $4 END,
         update_time = clock_timestamp(), last_sequence = last_sequence + 1
     WHERE id = $1 AND attempt = $2 AND status = ANY ($3) AND NOT EXISTS (SELECT 1 FROM checkpoints WHERE id = $4)
+      AND ($17::text IS NULL OR worker_id = $17)
     RETURNING *
 ), saved AS (
     INSERT INTO checkpoints (id, operation_id, attempt, type, unit_name, unit, step, manifest_digest, size_bytes,
