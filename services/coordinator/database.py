@@ -262,4 +262,5 @@ async def _prepare(connection: Connection) -> None:
 
 
 def _words(error: BaseException) -> str:
-    return str(error).strip() or type(error).__name__
+    # PostgreSQL adds hints on lines of their own; a person gets one.
+    return " ".join(str(error).split()) or type(error).__name__
