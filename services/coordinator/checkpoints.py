@@ -62,11 +62,12 @@ class Checkpoints:
         only: Sequence[Status] = tuple(lifecycle.LIVE),
         event_type: str = "CHECKPOINT_SAVED",
         message: str = "",
+        worker_id: str | None = None,
     ) -> Operation | None:
         """Makes it the operation's newest, in one statement with its event; older than the newest two then go.
 
         Periodic ones follow each other several times a second: their events are thinned; watchers see them anyway.
-        None: the attempt is stale, or this checkpoint is known already.
+        `worker_id`: only if the operation is its. None: the attempt or the worker is stale, or this is known already.
         """
         time = checkpoint.create_time.ToDatetime(tzinfo=UTC)
         if not checkpoint.HasField("create_time"):
@@ -82,7 +83,7 @@ class Checkpoints:
             "save_checkpoint", operation_id, attempt, sorted(status.value for status in only),
             plain(checkpoint.checkpoint_id), kind, plain(checkpoint.unit_name), checkpoint.unit, checkpoint.step,
             plain(checkpoint.manifest_digest), checkpoint.size_bytes, plain(checkpoint.data_digest), time,
-            event_type, text, details, checkpoint.attempt, self._event_interval,
+            event_type, text, details, checkpoint.attempt, self._event_interval, worker_id,
         )  # fmt: skip
         if row is None:
             return None

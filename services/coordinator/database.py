@@ -43,6 +43,7 @@ _DOMAIN_ERRORS: dict[str, tuple[str, str]] = {
     "attempts_pkey": ("This attempt was claimed already.", "STALE_ATTEMPT"),
     "attempts_one_live": ("Another attempt of this operation is live.", "STALE_ATTEMPT"),
     "requests_pkey": ("Another call with this request_id was first.", "REQUEST_REPEATED"),
+    "checkpoints_pkey": ("This checkpoint was told at the same moment on another way.", "CHECKPOINT_EXISTS"),
     "operations_pkey": ("An operation with this id exists.", "OPERATION_EXISTS"),
 }
 
@@ -267,4 +268,5 @@ async def _prepare(connection: Connection) -> None:
 
 
 def _words(error: BaseException) -> str:
-    return str(error).strip() or type(error).__name__
+    # PostgreSQL adds hints on lines of their own; a person gets one.
+    return " ".join(str(error).split()) or type(error).__name__

@@ -17,6 +17,7 @@ from coordinator.changes import Changes
 from coordinator.checkpoints import Checkpoints
 from coordinator.database import Database, masked
 from coordinator.dispatcher import Dispatcher
+from coordinator.evidence import Evidence
 from coordinator.facts import Facts
 from coordinator.leadership import Leadership
 from coordinator.migrations import migrate
@@ -188,8 +189,10 @@ def _build(
     )
     # A worker's stream waits for a lost database; a worker's registration is told to come again.
     reconciliation, patient_reconciliation = Reconciliation(store, detector), Reconciliation(patient, detector)
-    facts = Facts(store, checkpoints, registry, board, automatic.FIRST_DELAY)
-    patient_facts = Facts(patient, checkpoints.patient(), registry, board, automatic.FIRST_DELAY)
+    facts = Facts(store, checkpoints, Evidence(artifacts), registry, board, automatic.FIRST_DELAY)
+    patient_facts = Facts(
+        patient, checkpoints.patient(), Evidence(artifacts, patient=True), registry, board, automatic.FIRST_DELAY
+    )
     supervision = Supervision(
         registry,
         patient_reconciliation,

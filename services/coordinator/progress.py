@@ -28,17 +28,18 @@ class ProgressBoard:
         self._store = store.patient()
         self._on_progress = on_progress
         self._on_stale = on_stale
-        self._newest: dict[str, tuple[int, operation_pb2.Progress]] = {}
+        # Attempt, progress, and the worker that told it.
+        self._newest: dict[str, tuple[int, operation_pb2.Progress, str]] = {}
         self._unsaved: set[str] = set()
         self._something = asyncio.Event()
 
-    def report(self, operation_id: str, attempt: int, progress: operation_pb2.Progress) -> None:
+    def report(self, worker_id: str, operation_id: str, attempt: int, progress: operation_pb2.Progress) -> None:
         """The newest report of a run. One of an older attempt than the newest known is refused."""
         known = self._newest.get(operation_id)
         if known is not None and known[0] > attempt:
             self._on_stale(operation_id, attempt)
             return
-        self._newest[operation_id] = (attempt, progress)
+        self._newest[operation_id] = (attempt, progress, worker_id)
         self._unsaved.add(operation_id)
         self._something.set()
         self._on_progress(operation_id, progress)
@@ -64,15 +65,15 @@ class ProgressBoard:
     async def flush(self) -> None:
         """Writes all that is unsaved in one statement."""
         batch = {
-            operation_id: (attempt, progress.SerializeToString())
+            operation_id: (attempt, worker_id, progress.SerializeToString())
             for operation_id in self._unsaved
-            for attempt, progress in [self._newest[operation_id]]
+            for attempt, progress, worker_id in [self._newest[operation_id]]
         }
         self._unsaved.clear()
         if not batch:
             return
         accepted = await self._store.save_progress(batch)
-        for operation_id, (attempt, _) in batch.items():
+        for operation_id, (attempt, _, _) in batch.items():
             if (operation_id, attempt) not in accepted:
                 self._on_stale(operation_id, attempt)
                 self.forget(operation_id, attempt)

@@ -16,7 +16,7 @@ from coordinator.facts import Facts
 from coordinator.reconciliation import Reconciliation, Verdict
 from coordinator.registry import Registry
 from coordinator.supervision import Supervision
-from holdfast.errors import Unavailable
+from holdfast.errors import InvalidRequest, Unavailable
 from holdfast.v1 import coordinator_service_pb2, worker_pb2
 
 log = structlog.get_logger()
@@ -86,6 +86,9 @@ class Registration:
                     self._registry.refuse_stale()
             except ConnectionLost:
                 raise
+            except Unavailable as error:
+                log.info("Run's end waits for the artifact store", worker=request.worker_id, error=error.message)
+                continue
             except Exception:
                 # One end must not keep out its worker with all other ends and runs; on the stream it has three strikes.
                 log.exception("Run's end met a defect at registration", worker=request.worker_id)
@@ -105,9 +108,18 @@ class Registration:
             else:
                 keep.append(state.run)
                 if state.HasField("checkpoint"):
-                    # Its own report may still be on the way; an orphan rule must not be blind until then.
-                    await self._facts.checkpoint_saved(state.run, state.checkpoint)
+                    await self._take_checkpoint(request.worker_id, state)
         return keep, stop
+
+    async def _take_checkpoint(self, worker_id: str, state: worker_pb2.RunState) -> None:
+        """Its own report may still be on the way; an orphan rule must not be blind until then."""
+        try:
+            await self._facts.checkpoint_saved(worker_id, state.run, state.checkpoint)
+        except ConnectionLost:
+            raise
+        except (InvalidRequest, Unavailable) as error:
+            # The report itself is refused, or waits for the artifact store.
+            log.info("Checkpoint of a run not taken at registration", worker=worker_id, error=error.message)
 
     async def _refuse_twin(self, request: coordinator_service_pb2.RegisterWorkerRequest) -> None:
         """A new incarnation proves the old process dead, unless that one goes on beating: then two share a name."""

@@ -140,8 +140,12 @@ class Store(Transitions):
         attempt: int | None = None,
         only: Iterable[Status] | None = None,
         fact: str | None = None,
+        worker_id: str | None = None,
     ) -> Operation | None:
-        """An event that changes no status. None: the attempt is stale, the status another, or the fact already told."""
+        """An event that changes no status. `worker_id`: only if the operation is its.
+
+        None: the attempt or the worker is stale, the status another, or the fact already told.
+        """
         known = dict(details or {})
         if fact is not None:
             known["fact"] = fact
@@ -155,16 +159,18 @@ class Store(Transitions):
             plain(message),
             plain_details(known),
             fact,
+            worker_id,
         )
         return self.told(row, event_type, message, known)
 
-    async def save_progress(self, reports: Mapping[str, tuple[int, bytes]]) -> set[tuple[str, int]]:
-        """The newest progress of many runs in one statement; returns those whose attempt is still the live one."""
+    async def save_progress(self, reports: Mapping[str, tuple[int, str, bytes]]) -> set[tuple[str, int]]:
+        """The newest progress of many runs (attempt, worker, bytes) in one statement; returns those that are live."""
         rows = await self.database.fetch(
             "save_progress",
             list(reports),
-            [attempt for attempt, _ in reports.values()],
-            [progress for _, progress in reports.values()],
+            [attempt for attempt, _, _ in reports.values()],
+            [worker_id for _, worker_id, _ in reports.values()],
+            [progress for _, _, progress in reports.values()],
             status_names(lifecycle.LIVE),
         )
         return {(row["id"], row["attempt"]) for row in rows}

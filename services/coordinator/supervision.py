@@ -221,7 +221,7 @@ class Supervision:
             self._registry.refuse_stale()
             session.question(run)
             return
-        self._board.report(run.operation_id, run.attempt, report.progress)
+        self._board.report(session.worker.id, run.operation_id, run.attempt, report.progress)
 
     async def _send_all(self, session: _Session, stream: Stream) -> None:
         while True:
@@ -266,7 +266,7 @@ class Supervision:
         match message.WhichOneof("fact"):
             case "checkpoint_saved":
                 run = message.checkpoint_saved.run
-                fresh = await self._facts.checkpoint_saved(run, message.checkpoint_saved.checkpoint)
+                fresh = await self._facts.checkpoint_saved(worker.id, run, message.checkpoint_saved.checkpoint)
             case "run_finished":
                 run = message.run_finished.run
                 if not await self._facts.finished(worker.id, message.run_finished):
@@ -274,9 +274,8 @@ class Supervision:
                 return
             case _:
                 run = message.notice.run
-                fresh = await self._facts.notice(
-                    run, message.notice, f"{worker.incarnation}:{message.sequence}" if message.sequence else ""
-                )
+                name = f"{worker.incarnation}:{message.sequence}" if message.sequence else ""
+                fresh = await self._facts.notice(worker.id, run, message.notice, name)
         if not fresh:
             self._registry.refuse_stale()
             self.stop_run(worker, run, "This attempt is stale")

@@ -109,15 +109,19 @@ class Transitions:
         progress: bytes | None = None,
         details: Details | None = None,
         automatic_delay: float | None = None,
+        worker_id: str | None = None,
     ) -> Operation | None:
-        """COMPLETED, FAILED or CANCELLED. `automatic_delay` (seconds) allows the automatic resume to follow."""
+        """COMPLETED, FAILED or CANCELLED. `automatic_delay` (seconds) allows the automatic resume to follow.
+
+        `worker_id`: it is the word of this worker, and counts only for an operation that was given to it.
+        """
         if failure is not None:
             failure = _plain_failure(failure)
         only_orphans = ORPHANED if cause in lifecycle.ONLY_ORPHANS else None
         return await self._move(
             "finish", cause, operation_id, attempt, target, event_type, message, details or {},
             result, serialized(failure), failure.reason if failure is not None else None, progress,
-            automatic_delay is not None, automatic_delay or 0.0, only_orphans,
+            automatic_delay is not None, automatic_delay or 0.0, only_orphans, worker_id,
         )  # fmt: skip
 
     async def request_cancel(self, operation: Operation, message: str) -> Operation | None:

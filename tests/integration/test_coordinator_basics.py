@@ -15,7 +15,7 @@ from holdfast.v1 import (
 )
 from holdfast.v1 import operation_pb2, research_service_pb2, research_service_pb2_grpc, worker_pb2
 from tests.support.coordinator import EXAMPLE, Caller, new_request_id, running_coordinator, strategy_text
-from tests.support.scripted_worker import ScriptedWorker, completed, failed, ref, until
+from tests.support.scripted_worker import ScriptedWorker, failed, ref, until
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ async def test_a_training_from_start_to_result(caller: Caller) -> None:
         assert running.progress.unit == 3
         assert running.worker_id == "worker-1"
         worker.runs.clear()
-        number = worker.fact(run_finished=completed(operation_id, 1))
+        number = worker.fact(run_finished=caller.completed(operation_id, 1))
         await worker.settled(number)
         done = await caller.get(operation_id)
         assert done.status == operation_pb2.OPERATION_STATUS_COMPLETED
@@ -56,7 +56,7 @@ async def test_first_come_first_served_and_one_run_per_slot(caller: Caller) -> N
         assert {assignment.run.operation_id for assignment, _ in worker.assignments} == set(started[:2])
         assert await caller.status(started[2]) == "PENDING"
         del worker.runs[started[0]]
-        worker.fact(run_finished=completed(started[0], 1))
+        worker.fact(run_finished=caller.completed(started[0], 1))
         assert (await worker.assigned(3))[0] == started[2]
 
 
@@ -67,7 +67,7 @@ async def test_kinds_go_to_workers_of_their_kind(caller: Caller) -> None:
         async with ScriptedWorker(caller.address, "worker-2") as trainer:
             await trainer.register()
             await trainer.assigned()
-            trainer.fact(run_finished=completed(operation.operation_id, 1))
+            trainer.fact(run_finished=caller.completed(operation.operation_id, 1))
             trainer.runs.clear()
             await caller.reaches(operation.operation_id, "COMPLETED")
             assert not backtester.assignments
@@ -147,7 +147,7 @@ async def test_watch_replays_then_follows_without_gap_or_repeat(caller: Caller) 
             worker.fact(notice=notice)
             worker.progress(operation.operation_id, 1, number)
         worker.runs.clear()
-        worker.fact(run_finished=completed(operation.operation_id, 1))
+        worker.fact(run_finished=caller.completed(operation.operation_id, 1))
         for call, after in [(early, 0), (late, 0), *((call, index % 3) for index, call in enumerate(many))]:
             updates = [update async for update in call]
             events = [update.event for update in updates if update.WhichOneof("update") == "event"]
@@ -164,7 +164,7 @@ async def test_ten_thousand_reports_cost_a_handful_of_statements(
     statements = 0
     save = Store.save_progress
 
-    async def counted(self: Store, reports: Mapping[str, tuple[int, bytes]]) -> set[tuple[str, int]]:
+    async def counted(self: Store, reports: Mapping[str, tuple[int, str, bytes]]) -> set[tuple[str, int]]:
         nonlocal statements
         statements += 1
         return await save(self, reports)
@@ -295,7 +295,7 @@ async def test_backtest_without_a_model(caller: Caller) -> None:
     async with ScriptedWorker(caller.address) as worker:
         await worker.register()
         await worker.assigned()
-        worker.fact(run_finished=completed(training.operation_id, 1))
+        worker.fact(run_finished=caller.completed(training.operation_id, 1))
         worker.runs.clear()
         await caller.reaches(training.operation_id, "COMPLETED")
     spec.strategy = strategy_text(nn_inputs=[{"fuzzy": "rsi"}])

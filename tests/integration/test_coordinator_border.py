@@ -13,7 +13,7 @@ from holdfast.errors import InternalError
 from holdfast.v1 import checkpoint_pb2, operation_pb2, worker_pb2
 from tests.support.coordinator import Caller, running_coordinator
 from tests.support.future import FUTURE, arrived, future
-from tests.support.scripted_worker import ScriptedWorker, completed, failed, ref
+from tests.support.scripted_worker import ScriptedWorker, failed, ref
 
 
 @pytest.fixture
@@ -208,6 +208,24 @@ async def test_a_fact_that_meets_a_defect_again_and_again_is_given_up(
         assert await caller.status(operation_id) == "FAILED"
 
 
+async def test_an_end_that_meets_a_defect_does_not_keep_its_worker_out(
+    caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def defect(*_: object) -> bool:
+        raise RuntimeError("a defect")
+
+    async with ScriptedWorker(caller.address) as worker:
+        operation_id = await running(caller, worker)
+        worker.runs.clear()
+        with monkeypatch.context() as patched:
+            patched.setattr("coordinator.facts.Facts.finished", defect)
+            response = await worker.register(finished=[failed(operation_id, 1)])
+        assert not response.acknowledged_runs
+        assert await caller.status(operation_id) == "RUNNING"  # it was claimed: nobody buries it
+        await worker.settled(worker.fact(run_finished=failed(operation_id, 1)))
+        assert await caller.status(operation_id) == "FAILED"
+
+
 async def test_a_delivery_that_meets_a_defect_is_requeued(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
     from coordinator.worker_link import WorkerLink
 
@@ -256,4 +274,3 @@ def test_the_future_is_one() -> None:
     assert message.WhichOneof("fact") is None
     assert b"word" in message.SerializeToString()
     assert operation_pb2.Operation.DESCRIPTOR is not future("Operation").DESCRIPTOR
-    assert completed("op", 1).outcome == worker_pb2.RUN_OUTCOME_COMPLETED

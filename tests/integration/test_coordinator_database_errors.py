@@ -12,7 +12,7 @@ from coordinator.database import Database
 from holdfast.errors import InternalError, NotPossible, Unavailable
 from holdfast.v1 import worker_pb2
 from tests.support.coordinator import running_coordinator
-from tests.support.scripted_worker import ScriptedWorker, completed, ref, until
+from tests.support.scripted_worker import ScriptedWorker, ref, until
 
 TABLES = ("operations", "checkpoints", "operation_events", "attempts", "requests")
 
@@ -63,7 +63,7 @@ async def test_on_a_full_disk_facts_wait_and_callers_are_told(database_url: str,
         for fact in facts:
             await worker.settled(fact)
         worker.runs.clear()
-        await worker.settled(worker.fact(run_finished=completed(operation_id, 1)))
+        await worker.settled(worker.fact(run_finished=caller.completed(operation_id, 1)))
         operation = await caller.get(operation_id)
         assert operation.attempt == 1
         assert await caller.events(operation_id) == ["CREATED", "CLAIMED", "CHECKPOINT_SAVED", "NOTED", "COMPLETED"]

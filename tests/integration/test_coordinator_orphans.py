@@ -14,7 +14,7 @@ from holdfast.checkpoints import open_store
 from holdfast.errors import NotFound, NotPossible
 from holdfast.v1 import operation_pb2, worker_pb2
 from tests.support.coordinator import Caller, running_coordinator
-from tests.support.scripted_worker import ScriptedWorker, cancelled, completed, failed, ref, until
+from tests.support.scripted_worker import ScriptedWorker, cancelled, failed, ref, until
 
 
 @pytest.fixture
@@ -162,7 +162,7 @@ async def test_what_finishes_before_the_cancel_arrives_has_finished(caller: Call
         operation_id = await running(caller, worker)
         await caller.cancel(operation_id)
         worker.runs.clear()
-        worker.fact(run_finished=completed(operation_id, 1))
+        worker.fact(run_finished=caller.completed(operation_id, 1))
         await caller.reaches(operation_id, "COMPLETED")
         with pytest.raises(NotPossible) as late:
             await caller.cancel(operation_id)
@@ -249,7 +249,7 @@ async def test_a_crash_resumes_by_itself_on_another_worker(database_url: str, tm
         assert checkpoint is not None
         assert checkpoint.checkpoint_id == f"{operation_id}/1-5"
         second.runs.clear()
-        second.fact(run_finished=completed(operation_id, 2))
+        second.fact(run_finished=caller.completed(operation_id, 2))
         updates = [update async for update in watching]
         types = [update.event.type for update in updates if update.WhichOneof("update") == "event"]
         # The watch outlives the failure: the operation was to go on by itself.

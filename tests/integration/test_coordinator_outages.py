@@ -21,7 +21,7 @@ from holdfast.errors import NotPossible, Unavailable
 from holdfast.v1 import worker_pb2
 from tests.support.coordinator import Caller, running_coordinator
 from tests.support.postgres import TestServer, running_server
-from tests.support.scripted_worker import ScriptedWorker, completed, ref, until
+from tests.support.scripted_worker import ScriptedWorker, ref, until
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ async def test_an_outage_loses_nothing_and_doubles_nothing(
         for number in range(50):
             worker.progress(operation_id, 1, number)
         worker.runs.clear()
-        facts.append(worker.fact(run_finished=completed(operation_id, 1)))
+        facts.append(worker.fact(run_finished=caller.completed(operation_id, 1)))
         await until(lambda: caller.rooms.board.newest(operation_id, 1), "progress without a database")
         assert worker.connected
         assert not worker.acknowledged & set(facts)

@@ -10,7 +10,7 @@ import pytest
 
 from holdfast.v1 import worker_pb2
 from tests.support.coordinator import Caller, running_coordinator
-from tests.support.scripted_worker import ScriptedWorker, cancelled, completed, failed, ref, until
+from tests.support.scripted_worker import ScriptedWorker, cancelled, failed, ref, until
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ async def test_pending_reconciliation_and_running_is_running(database_url: str, 
             assert (await second.get(operation_id)).attempt == 1
             events = ["CREATED", "CLAIMED", "PENDING_RECONCILIATION", "ADOPTED"]
             assert await second.events(operation_id) == events
-            worker.fact(run_finished=completed(operation_id, 1))
+            worker.fact(run_finished=second.completed(operation_id, 1))
             await second.reaches(operation_id, "COMPLETED")
 
 
@@ -80,7 +80,7 @@ async def test_pending_reconciliation_and_finished_is_the_reported_end(database_
         async with running_coordinator(database_url, tmp_path) as second:
             worker.point_to(second.address)
             worker.runs.clear()
-            response = await worker.register(finished=[completed(operation_id, 1)])
+            response = await worker.register(finished=[second.completed(operation_id, 1)])
             assert list(response.acknowledged_runs) == [ref(operation_id, 1)]
             assert await second.status(operation_id) == "COMPLETED"
 
@@ -128,7 +128,7 @@ async def test_orphaned_and_finished_the_worker_wins(caller: Caller) -> None:
         operation_id = await running(caller, worker)
         await declare_all(caller)
         worker.runs.clear()
-        worker.fact(run_finished=completed(operation_id, 1))
+        worker.fact(run_finished=caller.completed(operation_id, 1))
         operation = await caller.reaches(operation_id, "COMPLETED")
         assert operation.training_result.model_uri
         assert await caller.events(operation_id) == ["CREATED", "CLAIMED", "ORPHANED", "COMPLETED"]
@@ -149,7 +149,7 @@ async def test_orphaned_and_resumed_since_stop_it(caller: Caller) -> None:
         assert list(response.stop_runs) == [run]
         assert (await caller.system()).stale_messages_refused > 0
         before = (await caller.system()).stale_messages_refused
-        number = worker.fact(run_finished=completed(operation_id, 1))
+        number = worker.fact(run_finished=caller.completed(operation_id, 1))
         await worker.settled(number)
         assert await caller.status(operation_id) == "RESUMING"
         assert (await caller.system()).stale_messages_refused > before
@@ -159,7 +159,7 @@ async def test_orphaned_and_resumed_since_stop_it(caller: Caller) -> None:
 async def test_ended_and_running_stop_it(caller: Caller, end: str) -> None:
     async with ScriptedWorker(caller.address) as worker:
         operation_id = await running(caller, worker)
-        report = completed(operation_id, 1) if end == "COMPLETED" else cancelled(operation_id, 1)
+        report = caller.completed(operation_id, 1) if end == "COMPLETED" else cancelled(operation_id, 1)
         worker.fact(run_finished=report)
         await caller.reaches(operation_id, end)
         response = await worker.register()
@@ -198,7 +198,7 @@ async def test_a_new_incarnation_delivers_what_the_old_one_had_finished(caller: 
         operation_id = await running(caller, worker)
         await lose(caller, worker)
         async with ScriptedWorker(caller.address) as successor:
-            await successor.register(finished=[completed(operation_id, 1)])
+            await successor.register(finished=[caller.completed(operation_id, 1)])
             assert await caller.status(operation_id) == "COMPLETED"
 
 
@@ -221,7 +221,7 @@ async def test_a_stale_attempt_is_refused_counted_and_stopped(caller: Caller) ->
         for fact in (
             {"checkpoint_saved": worker_pb2.CheckpointSaved(run=stale, checkpoint=saved)},
             {"notice": worker_pb2.RunNotice(run=stale, type="NOTED", message="stale")},
-            {"run_finished": completed(operation_id, 7)},
+            {"run_finished": caller.completed(operation_id, 7)},
         ):
             await worker.settled(worker.fact(**fact))
         operation = await caller.get(operation_id)

@@ -22,7 +22,7 @@ from holdfast.v1 import checkpoint_pb2, operation_pb2, worker_pb2
 from holdfast.v1 import checkpoint_service_pb2 as pb
 from holdfast.v1 import coordinator_service_pb2 as coordinator_pb
 from tests.support.coordinator import Caller, new_request_id, running_coordinator
-from tests.support.scripted_worker import ScriptedWorker, completed, failed, ref, until
+from tests.support.scripted_worker import ScriptedWorker, failed, ref, until
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ async def test_resume_continues_from_the_newest_under_a_new_attempt(caller: Call
         manifest_digest=answer.checkpoint.manifest_digest,
     )
     worker.runs.clear()
-    worker.fact(run_finished=completed(operation_id, 2))
+    worker.fact(run_finished=caller.completed(operation_id, 2))
     await caller.reaches(operation_id, "COMPLETED")
 
     # Nothing will continue it: its checkpoints go, rows and files.
@@ -89,7 +89,7 @@ async def test_resume_continues_from_the_newest_under_a_new_attempt(caller: Call
         return not listed.checkpoints
 
     await until(forgotten, "the rows to go")
-    await until(lambda: not list((caller.home / "store").glob(f"{operation_id}/*")), "the files to go")
+    await until(lambda: not list((caller.home / "store").glob(f"{operation_id}/[0-9]*")), "the files to go")
 
 
 async def test_the_newest_two_are_kept_and_older_files_go(caller: Caller, worker: ScriptedWorker) -> None:
@@ -175,7 +175,7 @@ async def test_codes(caller: Caller, worker: ScriptedWorker) -> None:
         assert error.value.reason == reason
         assert error.value.metadata["operation_id"] == operation_id
     worker.runs.clear()
-    worker.fact(run_finished=completed(done, 1))
+    worker.fact(run_finished=caller.completed(done, 1))
     await caller.reaches(done, "COMPLETED")
     with pytest.raises(NotPossible, match="completed"):
         await caller.resume(done)

@@ -29,6 +29,7 @@ from hypothesis.stateful import (
 from coordinator.changes import Changes
 from coordinator.checkpoints import Checkpoints
 from coordinator.database import Database
+from coordinator.evidence import Evidence
 from coordinator.facts import Facts
 from coordinator.lifecycle import ENDED, LIVE, QUEUED, RESUMABLE, Cause, Status
 from coordinator.orphans import OrphanDetector
@@ -39,9 +40,10 @@ from coordinator.registry import Registry
 from coordinator.store import NewOperation, Store
 from coordinator.transitions import ORPHANED, Request, queue_status
 from holdfast.checkpoints import open_store
-from holdfast.v1 import checkpoint_pb2, worker_pb2
+from holdfast.v1 import worker_pb2
 from tests.support.postgres import TestServer
-from tests.support.scripted_worker import cancelled, completed, failed, ref
+from tests.support.scripted_worker import cancelled, failed, ref
+from tests.support.stored import completed, write_checkpoint
 
 T = TypeVar("T")
 
@@ -49,7 +51,6 @@ SELDOM = st.sampled_from([False, False, False, True])
 MOSTLY = st.sampled_from([True, True, True, False])
 WORKERS = st.sampled_from(["w1", "w2"])
 ENDS: dict[str, Callable[..., worker_pb2.RunFinished]] = {
-    "COMPLETED": completed,
     "FAILED": failed,
     "CANCELLED": cancelled,
 }
@@ -78,7 +79,9 @@ class House:
             self.store, self.registry, self.checkpoints, self.board, timeout=60, interval=15, automatic_delay=2
         )
         self.reconciliation = Reconciliation(self.store, self.detector)
-        self.facts = Facts(self.store, self.checkpoints, self.registry, self.board, 2)
+        self.directory = directory
+        evidence = Evidence(self.checkpoints.artifacts)
+        self.facts = Facts(self.store, self.checkpoints, evidence, self.registry, self.board, 2)
 
 
 class LifeCycle(RuleBasedStateMachine):
@@ -207,20 +210,12 @@ class LifeCycle(RuleBasedStateMachine):
     @precondition(lambda self: self.some_run())
     @rule(data=st.data())
     def save(self, data: st.DataObject) -> None:
-        _, process = self.one_with("runs", data)
+        worker, process = self.one_with("runs", data)
         operation_id, attempt = data.draw(st.sampled_from(sorted(process.runs)))
         unit = next(self.units)
-        checkpoint = checkpoint_pb2.Checkpoint(
-            checkpoint_id=f"{operation_id}/{attempt}-{unit}",
-            operation_id=operation_id,
-            attempt=attempt,
-            type=checkpoint_pb2.CHECKPOINT_TYPE_PERIODIC,
-            unit_name="epoch",
-            unit=unit,
-            uri=f"{operation_id}/{attempt}-{unit}",
-        )
+        checkpoint = write_checkpoint(self.house.directory, operation_id, attempt, unit)
         before = self.get(operation_id)
-        fresh = self.do(self.house.facts.checkpoint_saved(ref(operation_id, attempt), checkpoint))
+        fresh = self.do(self.house.facts.checkpoint_saved(worker, ref(operation_id, attempt), checkpoint))
         after = self.get(operation_id)
         if before.attempt != attempt:
             assert not fresh
@@ -230,12 +225,30 @@ class LifeCycle(RuleBasedStateMachine):
             assert after.checkpoint.unit == unit
 
     @precondition(lambda self: self.some_run())
+    @rule(end=st.sampled_from(["FAILED", "CANCELLED", "COMPLETED"]), data=st.data(), meant=SELDOM)
+    def lie(self, end: str, data: st.DataObject, meant: bool) -> None:
+        """A worker speaks for a run that was given to another one: all of it may be true but the speaker."""
+        if not meant:
+            return
+        worker, process = self.one_with("runs", data)
+        run = data.draw(st.sampled_from(sorted(process.runs)))
+        liar = "w2" if worker == "w1" else "w1"
+        checkpoint = write_checkpoint(self.house.directory, *run, next(self.units))
+        before = self.get(run[0])
+        report = completed(self.house.directory, *run) if end == "COMPLETED" else ENDS[end](*run)
+        notice = worker_pb2.RunNotice(run=ref(*run), type="NOTED")
+        assert not self.do(self.house.facts.checkpoint_saved(liar, ref(*run), checkpoint))
+        assert not self.do(self.house.facts.notice(liar, ref(*run), notice, "fact"))
+        assert not self.do(self.house.facts.finished(liar, report))
+        assert self.get(run[0]) == before
+
+    @precondition(lambda self: self.some_run())
     @rule(end=st.sampled_from(["FAILED", "CANCELLED", "COMPLETED"]), data=st.data())
     def finish(self, end: str, data: st.DataObject) -> None:
         _, process = self.one_with("runs", data)
         run = data.draw(st.sampled_from(sorted(process.runs)))
         process.runs.discard(run)
-        process.outbox.append(ENDS[end](*run))
+        process.outbox.append(completed(self.house.directory, *run) if end == "COMPLETED" else ENDS[end](*run))
 
     @precondition(lambda self: self.some_report())
     @rule(data=st.data(), acknowledged=st.booleans())
@@ -347,6 +360,7 @@ class LifeCycle(RuleBasedStateMachine):
 
 
 def test_life_cycle(postgres: TestServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.fsync", lambda _: None)  # thousands of checkpoints, none of which has to survive
     with asyncio.Runner() as runner:
         name = runner.run(postgres.clone())
         database = runner.run(Database.connect(postgres.url(name)))

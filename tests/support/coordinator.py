@@ -12,9 +12,6 @@ from typing import Any
 import yaml
 
 from coordinator import process
-from holdfast.checkpoints import open_store
-from holdfast.checkpoints.artifacts import write_artifacts
-from holdfast.checkpoints.snapshot import checkpoint_id, manifest_fields
 from holdfast.service import create_channel, error_from_rpc
 from holdfast.settings import Settings
 from holdfast.v1 import (
@@ -23,7 +20,9 @@ from holdfast.v1 import (
     coordinator_service_pb2,
     coordinator_service_pb2_grpc,
     operation_pb2,
+    worker_pb2,
 )
+from tests.support import stored
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "spx_daily.yaml"
 
@@ -131,42 +130,13 @@ class Caller:
             coordinator_service_pb2.WatchOperationRequest(operation_id=operation_id, after_sequence=after)
         )
 
-    def write_checkpoint(
-        self,
-        operation_id: str,
-        attempt: int,
-        unit: int,
-        *,
-        data_digest: str = "",
-        content: bytes = b"weights",
-        kind_word: str = "",
-    ) -> checkpoint_pb2.Checkpoint:
-        """A real checkpoint in the store, as a worker's run writes it; nobody is told.
+    def completed(self, operation_id: str, attempt: int, kind: str = "TRAINING") -> worker_pb2.RunFinished:
+        """The report of a run that has come to its end, with what it made in the store."""
+        return stored.completed(self.home / "store", operation_id, attempt, kind)
 
-        `kind_word`: of a type that today's program does not know.
-        """
-        store = open_store(str(self.home / "store"))
-        kind = checkpoint_pb2.CHECKPOINT_TYPE_PERIODIC
-        checkpoint = checkpoint_pb2.Checkpoint(
-            checkpoint_id=checkpoint_id(operation_id, attempt, unit, 0, kind),
-            operation_id=operation_id,
-            attempt=attempt,
-            type=kind,
-            unit_name="epoch",
-            unit=unit,
-            data_digest=data_digest,
-        )
-        checkpoint.create_time.GetCurrentTime()
-        fields = manifest_fields(checkpoint, {})
-        if kind_word:
-            checkpoint.checkpoint_id += f"-{kind_word}"
-            fields["type"] = kind_word
-        artifacts = {"state.json": b"{}", "model.bin": content}
-        written = write_artifacts(store, checkpoint.checkpoint_id, artifacts, fields)
-        checkpoint.uri = written.path
-        checkpoint.manifest_digest = written.manifest_digest
-        checkpoint.size_bytes = written.size_bytes
-        return checkpoint
+    def write_checkpoint(self, operation_id: str, attempt: int, unit: int, **options: Any) -> checkpoint_pb2.Checkpoint:
+        """A real checkpoint in the store, as a worker's run writes it; nobody is told."""
+        return stored.write_checkpoint(self.home / "store", operation_id, attempt, unit, **options)
 
 
 @asynccontextmanager

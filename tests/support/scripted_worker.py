@@ -351,16 +351,6 @@ def ref(operation_id: str, attempt: int) -> worker_pb2.RunRef:
     return worker_pb2.RunRef(operation_id=operation_id, attempt=attempt)
 
 
-def completed(operation_id: str, attempt: int, uri: str = "") -> worker_pb2.RunFinished:
-    """A training that has come to its end."""
-    result = operation_pb2.TrainingResult(
-        model_uri=uri or f"{operation_id}/model-{attempt}", model_digest="ab" * 32, metrics={"accuracy": 0.5}
-    )
-    return worker_pb2.RunFinished(
-        run=ref(operation_id, attempt), outcome=worker_pb2.RUN_OUTCOME_COMPLETED, training_result=result
-    )
-
-
 def failed(operation_id: str, attempt: int, reason: str = "RUN_DIED", **failure: Any) -> worker_pb2.RunFinished:
     """A run that died."""
     message = failure.pop("message", "The run died")

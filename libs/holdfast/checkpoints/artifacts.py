@@ -108,7 +108,7 @@ def read_manifest(store: Store, path: str, manifest_digest: str = "") -> tuple[d
     try:
         manifest = exact.loads(record)
         _check_table(manifest)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise _corrupted(path, MANIFEST, str(error)) from error
     return manifest, digest, len(record)
 

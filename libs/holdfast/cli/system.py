@@ -107,6 +107,7 @@ def _print_status(target: str, answer: coordinator_service_pb2.GetSystemStatusRe
             ("Operations", (counts or "none yet") if answer.database_connected else "not known: the database is away"),
             ("Orphan detector", watch),
             ("Stale messages", f"{answer.stale_messages_refused} refused"),
+            ("Unusable messages", f"{sum(answer.refused_messages.values())} refused"),
         ]
     )
     print_workers(answer.workers)

@@ -2,7 +2,8 @@
 -- The catalogue's row and the operation's pointer change together. $1 operation, $2 attempt, $3 statuses,
 -- $4 id, $5 type, $6 unit name, $7 unit, $8 step, $9 manifest digest, $10 size, $11 data digest, $12 time,
 -- $13 event type, $14 message, $15 details, $16 the attempt that saved it, $17 seconds between two events of periodic
--- ones: the story tells of the first of an attempt and then of one in so many seconds.
+-- ones: the story tells of the first of an attempt and then of one in so many seconds, $18 the worker that says so, NULL:
+-- we ourselves.
 WITH story AS MATERIALIZED (
     SELECT $13 <> 'CHECKPOINT_SAVED' OR $5 <> 'PERIODIC' OR coalesce((
         -- The newest such event; found from the story's end backwards.
@@ -21,6 +22,7 @@ WITH story AS MATERIALIZED (
         update_time = clock_timestamp(), last_sequence = last_sequence + story.told::integer
     FROM story
     WHERE id = $1 AND attempt = $2 AND status = ANY ($3) AND NOT EXISTS (SELECT 1 FROM checkpoints WHERE id = $4)
+      AND ($18::text IS NULL OR worker_id = $18)
     RETURNING operations.*, story.told
 ), saved AS (
     INSERT INTO checkpoints (id, operation_id, attempt, type, unit_name, unit, step, manifest_digest, size_bytes,

@@ -68,10 +68,12 @@ LIMIT $3;
 
 -- name: record_event
 -- An event without a change of status. $7: a fact's name ("<incarnation>:<sequence>"), so that a fact sent twice is told once.
+-- $8: the worker that says so, NULL: we ourselves.
 WITH told AS (
     UPDATE operations o SET last_sequence = last_sequence + 1, update_time = clock_timestamp()
     WHERE o.id = $1 AND ($2::integer IS NULL OR o.attempt = $2)
       AND ($3::text[] IS NULL OR o.status = ANY ($3))
+      AND ($8::text IS NULL OR o.worker_id = $8)
       AND ($7::text IS NULL OR NOT EXISTS (
           SELECT 1 FROM operation_events e WHERE e.operation_id = $1 AND e.details ->> 'fact' = $7
       ))
@@ -86,6 +88,6 @@ SELECT told.*, c AS checkpoint FROM told LEFT JOIN checkpoints c ON c.id = told.
 -- The newest progress of every run in one statement.
 UPDATE operations o
 SET progress = report.progress, update_time = clock_timestamp()
-FROM unnest($1::text[], $2::integer[], $3::bytea[]) AS report (id, attempt, progress)
-WHERE o.id = report.id AND o.attempt = report.attempt AND o.status = ANY ($4)
+FROM unnest($1::text[], $2::integer[], $3::text[], $4::bytea[]) AS report (id, attempt, worker_id, progress)
+WHERE o.id = report.id AND o.attempt = report.attempt AND o.worker_id = report.worker_id AND o.status = ANY ($5)
 RETURNING o.id, o.attempt;

@@ -97,7 +97,8 @@ SELECT moved.*, c AS checkpoint FROM moved LEFT JOIN checkpoints c ON c.id = mov
 
 -- name: finish
 -- $8 result, $9 failure, $10 its reason, $11 last progress, $12 whether the automatic resume may follow, $13 its first
--- delay in seconds (doubled each time, five minutes at most), $14 the reason it must have failed for, NULL: any.
+-- delay in seconds (doubled each time, five minutes at most), $14 the reason it must have failed for, NULL: any,
+-- $15 the worker that says so, which must be the one it was given to, NULL: we ourselves.
 WITH moved AS (
     UPDATE operations SET
         status = $4, result = $8, failure = $9, failure_reason = $10, progress = coalesce($11, progress),
@@ -107,6 +108,7 @@ WITH moved AS (
             THEN clock_timestamp() + least(300, $13::float8 * power(2, automatic_resumes)) * interval '1 second'
         END
     WHERE id = $1 AND attempt = $2 AND status = ANY ($3) AND ($14::text IS NULL OR failure_reason = $14)
+      AND ($15::text IS NULL OR worker_id = $15)
     RETURNING *
 ), event AS (
     INSERT INTO operation_events (operation_id, sequence, time, attempt, type, status, message, details)
