@@ -10,6 +10,8 @@ from typing import Any
 import structlog
 
 from coordinator import automatic
+from coordinator.addresses import Addresses
+from coordinator.admission import Admission
 from coordinator.automatic import AutomaticResume
 from coordinator.cancel import Canceller
 from coordinator.changes import Changes
@@ -192,6 +194,7 @@ def _build(
         watch=watch,
         canceller=Canceller(store, registry, supervision, tasks),
         resuming=resuming,
+        admission=Admission(registry, Addresses(settings.networks), settings.max_workers),
         registration=registration,
         registry=registry,
         supervision=supervision,

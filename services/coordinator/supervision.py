@@ -58,6 +58,7 @@ class Supervision:
         self._silence = max(MISSED_HEARTBEATS * heartbeat_interval, SHORTEST_SILENCE)
         self._give_up_after = give_up_after
         self._sessions: dict[str, _Session] = {}
+        registry.on_forgotten.append(self._forget)
         self.cancel_again: Callable[[str, int], None] = lambda operation_id, attempt: None
 
     def start(self, worker: Worker) -> None:
@@ -65,9 +66,14 @@ class Supervision:
         before = self._sessions.pop(worker.id, None)
         if before is not None:
             before.end()
-        session = _Session(self, worker, WorkerLink(worker.kind, worker.address, self._epoch))
+        session = _Session(self, worker, WorkerLink(worker.kind, worker.target, self._epoch))
         self._sessions[worker.id] = session
         session.task = self._tasks.start(f"supervise {worker.id}", self._supervise(session))
+
+    def _forget(self, worker: Worker) -> None:
+        session = self._sessions.get(worker.id)
+        if session is not None and session.worker is worker:
+            session.end()
 
     def link(self, worker: Worker) -> WorkerLink | None:
         """The channel to a connected worker."""
@@ -114,7 +120,7 @@ class Supervision:
                     self._registry.disconnect(worker)
                 if not self._wanted(session):
                     return
-                if time.monotonic() - last_seen > self._give_up_after:
+                if time.monotonic() - last_seen > min(self._give_up_after, worker.patience):
                     log.info("Worker given up", worker=worker.id, reason=reason)
                     return
                 await asyncio.sleep(delay)

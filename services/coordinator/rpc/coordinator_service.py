@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from coordinator import lifecycle
+from coordinator.admission import Admission
 from coordinator.cancel import Canceller
 from coordinator.database import ConnectionLost
 from coordinator.lifecycle import Status
@@ -44,6 +45,7 @@ class CoordinatorServicer(coordinator_service_pb2_grpc.CoordinatorServiceService
         watch: Watch,
         canceller: Canceller,
         resuming: Resuming,
+        admission: Admission,
         registration: Registration,
         registry: Registry,
         supervision: Supervision,
@@ -57,6 +59,7 @@ class CoordinatorServicer(coordinator_service_pb2_grpc.CoordinatorServiceService
         self._watch = watch
         self._canceller = canceller
         self._resuming = resuming
+        self._admission = admission
         self._registration = registration
         self._registry = registry
         self._supervision = supervision
@@ -169,7 +172,8 @@ class CoordinatorServicer(coordinator_service_pb2_grpc.CoordinatorServiceService
                 fields.identifier(f"current_runs[{index}].run.operation_id", state.run.operation_id)
             for index, report in enumerate(request.finished_runs):
                 fields.identifier(f"finished_runs[{index}].run.operation_id", report.run.operation_id)
-        return await self._registration.register(request)
+        async with self._admission.admit(request, context.peer()) as target:
+            return await self._registration.register(request, target)
 
     async def ListWorkers(self, request: pb.ListWorkersRequest, context: Any) -> pb.ListWorkersResponse:  # noqa: N802
         """See the proto."""
