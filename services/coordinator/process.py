@@ -144,7 +144,7 @@ def _build(
     patient = store.patient()
     checkpoints = Checkpoints(store, artifacts)
     registry = Registry()
-    watch = Watch(store)
+    watch = Watch(store, settings.max_watches)
     board = ProgressBoard(store, watch.publish_progress, lambda operation_id, attempt: registry.refuse_stale())
     watch.board = board
     detector = OrphanDetector(

@@ -18,7 +18,7 @@ from coordinator.reconciliation import Reconciliation, Verdict
 from coordinator.registry import Registry, Worker
 from coordinator.tasks import Tasks
 from coordinator.worker_link import Stream, WorkerLink
-from holdfast.errors import HoldfastError
+from holdfast.errors import HoldfastError, Unavailable
 from holdfast.v1 import worker_pb2
 
 log = structlog.get_logger()
@@ -30,6 +30,8 @@ SHORTEST_SILENCE = 5.0  # seconds
 # The worker registers again when its stream ends; dialling again as well heals what it has not noticed.
 REDIAL_FIRST, REDIAL_LAST = 0.2, 2.0  # seconds
 ACKNOWLEDGE_AT_ONCE = 256  # facts persisted before they are acknowledged together
+# Of one stream. Facts that find no place are left to its next stream; a worker that does not read loses this one.
+FACTS_WAITING, ORDERS_WAITING = 2048, 1024
 
 _Fact = worker_pb2.WorkerMessage | worker_pb2.RunRef
 
@@ -98,7 +100,7 @@ class Supervision:
     def _send(self, worker: Worker, message: worker_pb2.CoordinatorMessage) -> None:
         session = self._sessions.get(worker.id)
         if session is not None and session.worker is worker:
-            session.outbound.put_nowait(message)
+            session.say(message)
 
     async def _supervise(self, session: _Session) -> None:
         """Until the session is replaced, or the worker has been away for so long that its runs are nobody's."""
@@ -138,13 +140,13 @@ class Supervision:
 
     async def _one_stream(self, session: _Session) -> None:
         stream = session.link.supervise(session.worker.nonce)
-        session.reset()
+        session.reset(stream)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._send_all(session, stream), name=f"send to {session.worker.id}")
                 group.create_task(self._persist_all(session), name=f"persist facts of {session.worker.id}")
                 # The first word, so that the worker learns the epoch before any command.
-                session.outbound.put_nowait(worker_pb2.CoordinatorMessage(acknowledgement=worker_pb2.Acknowledgement()))
+                session.say(worker_pb2.CoordinatorMessage(acknowledgement=worker_pb2.Acknowledgement()))
                 await self._receive_all(session, stream)
                 raise _StreamEnded
         except BaseExceptionGroup as errors:
@@ -183,7 +185,7 @@ class Supervision:
                     log.warning("Stream of another worker refused", worker=worker.id, found=hello.worker_id)
                     return False
                 for state in hello.current_runs:
-                    session.inbound.put_nowait(state.run)
+                    session.question(state.run)
                 self._registry.connect(worker)
                 log.info("Worker connected", worker=worker.id, slots=worker.slots, runs=len(hello.current_runs))
             case "heartbeat":
@@ -194,7 +196,7 @@ class Supervision:
             case None:
                 pass
             case _:
-                session.inbound.put_nowait(message)
+                session.take(message)
         return True
 
     def _report(self, session: _Session, report: worker_pb2.ProgressReport) -> None:
@@ -225,7 +227,9 @@ class Supervision:
                 fact = session.inbound.get_nowait()
             if done:
                 acknowledgement = worker_pb2.Acknowledgement(sequences=[number for number in done if number])
-                session.outbound.put_nowait(worker_pb2.CoordinatorMessage(acknowledgement=acknowledgement))
+                session.say(worker_pb2.CoordinatorMessage(acknowledgement=acknowledgement))
+            if session.left_out and session.inbound.empty():
+                raise Unavailable("More facts came than could wait; the rest come with the next stream.")
 
     async def _persist(self, session: _Session, message: worker_pb2.WorkerMessage) -> None:
         worker = session.worker
@@ -268,21 +272,39 @@ class _Session:
         self.worker = worker
         self.link = link
         self.task: asyncio.Task[None] | None = None
-        self.outbound: asyncio.Queue[worker_pb2.CoordinatorMessage] = asyncio.Queue()
-        self.inbound: asyncio.Queue[_Fact] = asyncio.Queue()
+        self.outbound: asyncio.Queue[worker_pb2.CoordinatorMessage] = asyncio.Queue(ORDERS_WAITING)
+        self.inbound: asyncio.Queue[_Fact] = asyncio.Queue(FACTS_WAITING)
         self.questioned: set[tuple[str, int]] = set()
+        self.left_out = False
         self.ended = False
+        self._stream: Stream | None = None
 
-    def reset(self) -> None:
+    def reset(self, stream: Stream) -> None:
         """A new stream: whatever was not acknowledged is sent again, so nothing of the old one is kept."""
-        self.outbound = asyncio.Queue()
-        self.inbound = asyncio.Queue()
+        self.outbound = asyncio.Queue(ORDERS_WAITING)
+        self.inbound = asyncio.Queue(FACTS_WAITING)
         self.questioned = set()
+        self.left_out = False
+        self._stream = stream
+
+    def take(self, fact: worker_pb2.WorkerMessage) -> None:
+        """Queues a durable fact. Without a place it is not acknowledged, nor is what follows: their order must stay."""
+        self.left_out = self.left_out or self.inbound.full()
+        if not self.left_out:
+            self.inbound.put_nowait(fact)
+
+    def say(self, message: worker_pb2.CoordinatorMessage) -> None:
+        """Queues a message to the worker; one that does not read its messages loses the stream."""
+        if not self.outbound.full():
+            self.outbound.put_nowait(message)
+        elif self._stream is not None:
+            log.warning("Worker does not read its stream; ending it", worker=self.worker.id, waiting=ORDERS_WAITING)
+            self._stream.cancel()
 
     def question(self, run: worker_pb2.RunRef) -> None:
         """Asks once at a time what to do with a run that was not expected here."""
         key = (run.operation_id, run.attempt)
-        if key not in self.questioned:
+        if key not in self.questioned and not self.inbound.full():
             self.questioned.add(key)
             self.inbound.put_nowait(run)
 

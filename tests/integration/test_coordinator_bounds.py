@@ -14,7 +14,7 @@ from holdfast.service import error_from_rpc
 from holdfast.v1 import coordinator_service_pb2 as pb
 from holdfast.v1 import worker_pb2
 from tests.support.coordinator import Caller, running_coordinator
-from tests.support.scripted_worker import ScriptedWorker, until
+from tests.support.scripted_worker import ScriptedWorker, completed, ref, until
 
 
 @pytest.fixture
@@ -69,3 +69,54 @@ async def test_ghosts_are_neither_kept_nor_dialled_for_long(caller: Caller, monk
         assert len(caller.rooms.registry.all()) <= 3
     await until(lambda: not caller.rooms.supervision._sessions, "the dialling to end")
     await until(lambda: not caller.rooms.registry.all(), "the ghosts to be forgotten")
+
+
+async def test_watches_beyond_the_limit_are_refused_and_a_closed_one_makes_room(caller: Caller) -> None:
+    operation_id = (await caller.start()).operation_id
+    watches = [caller.watch(operation_id) for _ in range(4)]
+    for watch in watches:
+        assert await watch.read()
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await caller.watch(operation_id).read()
+    error = error_from_rpc(refused.value)
+    assert isinstance(error, AtCapacity)
+    assert error.reason == "TOO_MANY_WATCHES"
+    assert "4 watches are open, and the limit is 4" in error.message
+    watches[0].cancel()
+    await until(lambda: caller.rooms.watch._open == 3, "the closed watch to be gone")
+    assert await caller.watch(operation_id).read()
+
+
+async def test_more_facts_than_can_wait_come_with_the_next_stream(
+    caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("coordinator.supervision.FACTS_WAITING", 5)
+    async with ScriptedWorker(caller.address) as worker:
+        await worker.register()
+        operation_id = (await caller.start()).operation_id
+        await worker.assigned()
+        run = ref(operation_id, 1)
+        noted = [
+            worker.fact(notice=worker_pb2.RunNotice(run=run, type="NOTED", message=str(number))) for number in range(40)
+        ]
+        last = worker.fact(run_finished=completed(operation_id, 1))
+        worker.runs.clear()
+        await worker.settled(last)
+        assert set(noted) <= worker.acknowledged
+        story = await caller.rooms.store.events(operation_id, 0)
+        assert [event.message for event in story if event.type == "NOTED"] == [str(number) for number in range(40)]
+        assert story[-1].type == "COMPLETED"
+
+
+async def test_a_worker_that_does_not_read_loses_its_stream_and_no_memory_is_spent(
+    caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("coordinator.supervision.ORDERS_WAITING", 10)
+    async with ScriptedWorker(caller.address) as worker:
+        await worker.register()
+        known = caller.rooms.registry.find("worker-1")
+        assert known is not None
+        before = len(worker.epochs)
+        for number in range(100):
+            caller.rooms.supervision.stop_run(known, ref(f"op-{number}", 1), "x" * 1000)
+        await until(lambda: len(worker.epochs) > before and known.connected, "another stream")

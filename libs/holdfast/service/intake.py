@@ -6,6 +6,7 @@ Without it, every caller's message would be in memory as soon as it comes: eight
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import grpc
 
 from holdfast.errors import AtCapacity, InvalidRequest
-from holdfast.service.limits import LARGE_BYTES, READ_SECONDS, READERS, WAIT_SECONDS, WAITING_CALLS
+from holdfast.service.limits import COLLECT_BYTES, LARGE_BYTES, READ_SECONDS, READERS, WAIT_SECONDS, WAITING_CALLS
 
 __all__ = ["Intake"]
 
@@ -29,6 +30,7 @@ class Intake:
         self._most_waiting = waiting
         self._wait_seconds = wait_seconds
         self._waiting = 0
+        self._large = 0  # bytes of large requests since the last collection
 
     @asynccontextmanager
     async def read(self, requests: Any) -> AsyncIterator[Any]:
@@ -46,10 +48,16 @@ class Intake:
             if request.ByteSize() <= LARGE_BYTES:
                 self._places.release()
                 has_place = False
+            else:
+                self._large += request.ByteSize()
             yield request
         finally:
             if has_place:
                 self._places.release()
+            if self._large > COLLECT_BYTES:
+                # gRPC's calls are circles of references, and few objects hold much: the collector would come too late.
+                self._large = 0
+                gc.collect()
 
     async def _take_place(self) -> None:
         if self._places.locked() and self._waiting >= self._most_waiting:
