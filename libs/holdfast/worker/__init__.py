@@ -9,6 +9,7 @@
     executor      the seam: how a run gets a process
     runs, endings one run from start to end, and what its end is called
     slots         all runs here: start, cancel, fence, drain
+    logkeeper     keeps the logs of living runs short
     outbox, facts ends on disk, durable facts until acknowledged
     supervision, registration, service    the three conversations with the coordinator
     main          the process: start-up, signals, shutdown
