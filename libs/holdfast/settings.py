@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from pathlib import Path
 from typing import Literal
 
@@ -25,6 +26,12 @@ class Settings(BaseSettings):
     worker_id: str = Field("", alias="HOLDFAST_WORKER_ID", pattern=r"^[A-Za-z0-9._-]{0,63}$")
     store_url: str = Field("", alias="HOLDFAST_STORE_URL")
     data_dir: Path = Field(Path("~/.holdfast"), alias="HOLDFAST_DATA_DIR")
+    # What the coordinator takes in, and where it dials.
+    max_workers: int = Field(256, alias="HOLDFAST_MAX_WORKERS", ge=1, le=10_000)
+    max_watches: int = Field(1000, alias="HOLDFAST_MAX_WATCHES", ge=1, le=100_000)
+    worker_networks: str = Field("", alias="HOLDFAST_WORKER_NETWORKS")
+    # A run's log and the older part beside it, together.
+    run_log_max_bytes: int = Field(16 * 1024 * 1024, alias="RUN_LOG_MAX_BYTES", ge=64 * 1024)
     slots: int = Field(1, alias="HOLDFAST_SLOTS", ge=1, le=256)
     grace_seconds: float = Field(30.0, alias="HOLDFAST_GRACE_SECONDS", gt=0, allow_inf_nan=False)
     # CPU threads inside one torch operation. Part of the fingerprint: other counts round differently.
@@ -52,6 +59,19 @@ class Settings(BaseSettings):
         2.0, alias="RESEARCH_POLL_INTERVAL_SECONDS", gt=0, allow_inf_nan=False
     )
     max_concurrent_researches: int = Field(0, alias="MAX_CONCURRENT_RESEARCHES", ge=0)
+
+    @field_validator("worker_networks")
+    @classmethod
+    def _are_networks(cls, text: str) -> str:
+        for part in text.split(","):
+            if part.strip():
+                ipaddress.ip_network(part.strip())  # its ValueError says what is wrong
+        return text
+
+    @property
+    def networks(self) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+        """Networks in which workers may be dialled, besides where they call from."""
+        return tuple(ipaddress.ip_network(part.strip()) for part in self.worker_networks.split(",") if part.strip())
 
     @property
     def home(self) -> Path:

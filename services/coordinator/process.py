@@ -11,6 +11,8 @@ from typing import Any
 import structlog
 
 from coordinator import automatic
+from coordinator.addresses import Addresses
+from coordinator.admission import Admission
 from coordinator.automatic import AutomaticResume
 from coordinator.cancel import Canceller
 from coordinator.changes import Changes
@@ -175,7 +177,7 @@ def _build(
     patient = store.patient()
     checkpoints = Checkpoints(store, artifacts, event_interval=settings.checkpoint_event_seconds)
     registry = Registry()
-    watch = Watch(store)
+    watch = Watch(store, settings.max_watches)
     board = ProgressBoard(store, watch.publish_progress, lambda operation_id, attempt: registry.refuse_stale())
     watch.board = board
     detector = OrphanDetector(
@@ -229,6 +231,7 @@ def _build(
         watch=watch,
         canceller=Canceller(store, registry, supervision, tasks),
         resuming=resuming,
+        admission=Admission(registry, Addresses(settings.networks), settings.max_workers),
         registration=registration,
         registry=registry,
         supervision=supervision,

@@ -6,7 +6,7 @@ Owns the order of these steps; one registration of a worker at a time.
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -46,13 +46,14 @@ class Registration:
         self._supervision = supervision
         self._epoch = epoch
         self._heartbeat_interval = heartbeat_interval
-        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()  # while somebody registers
 
     async def register(
-        self, request: coordinator_service_pb2.RegisterWorkerRequest
+        self, request: coordinator_service_pb2.RegisterWorkerRequest, target: str
     ) -> coordinator_service_pb2.RegisterWorkerResponse:
-        """Raises Unavailable when the database is away, or another living process has the same id."""
-        async with self._locks[request.worker_id]:
+        """`target`: what to dial. Raises Unavailable when the database is away, or a living process has the same id."""
+        lock = self._locks.setdefault(request.worker_id, asyncio.Lock())
+        async with lock:
             await self._refuse_twin(request)
             refused = self._border.registration(request)
             ended = [report.run for report in request.finished_runs]
@@ -62,7 +63,7 @@ class Registration:
             claimed = {(run.operation_id, run.attempt) for run in (*keep, *ended)}
             named = {(state.run.operation_id, state.run.attempt) for state in request.current_runs}
             await self._reconciliation.bury(request.worker_id, request.incarnation, claimed, named)
-            worker = self._registry.register(request, keep)
+            worker = self._registry.register(request, keep, target)
             self._supervision.start(worker)
             log.info(
                 "Worker registered",

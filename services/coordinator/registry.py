@@ -6,7 +6,7 @@ It is filled by registrations, by heartbeats and by the dispatcher, and forgotte
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -21,8 +21,9 @@ RUNS = {
     worker_pb2.WORKER_KIND_TRAINER: "TRAINING",
     worker_pb2.WORKER_KIND_BACKTESTER: "BACKTEST",
 }
-# A worker that is gone for so long is no longer listed.
-FORGET_AFTER = 3600.0  # seconds
+# A worker that is gone for so long is no longer listed: one that had runs, which people will look for; one that had
+# none; and one that was never there, since whoever registered it could not be dialled.
+FORGET_AFTER, FORGET_IDLE_AFTER, FORGET_GHOST_AFTER = 3600.0, 300.0, 10.0  # seconds
 # A run that its worker has not listed in so many heartbeats holds no slot any more.
 MISSED_HEARTBEATS = 2
 
@@ -49,15 +50,24 @@ class Worker:
     fingerprint: dict[str, str]
     version: str
     register_time: datetime
-    # What the stream to it must say first.
+    # What the stream to it must say first, and the number behind its address.
     nonce: str = ""
+    target: str = ""
     connected: bool = False
     # The worker says so itself; `ordered_to_drain`: a user has said so here.
     draining: bool = False
     ordered_to_drain: bool = False
     last_heartbeat_time: datetime | None = None
     last_seen: float = 0.0
+    ever_connected: bool = False
     runs: dict[str, Slot] = field(default_factory=dict)
+
+    @property
+    def patience(self) -> float:
+        """For how many seconds it is looked for after it has gone."""
+        if self.runs:
+            return FORGET_AFTER
+        return FORGET_IDLE_AFTER if self.ever_connected else FORGET_GHOST_AFTER
 
     @property
     def operation_kind(self) -> str:
@@ -108,6 +118,7 @@ class Registry:
         self._backoff = Backoff(clock)
         self.on_free: list[Callable[[], None]] = []
         self.on_lost: list[Callable[[Worker], None]] = []
+        self.on_forgotten: list[Callable[[Worker], None]] = []
         self.stale_messages = 0
         self.refusals = Refusals()
 
@@ -116,16 +127,33 @@ class Registry:
         return self._workers.get(worker_id)
 
     def all(self) -> list[Worker]:
-        """Every worker known, by id; those gone for an hour are forgotten here."""
+        """Every worker known, by id; those gone for long are forgotten here."""
         now = self._clock()
         for worker in list(self._workers.values()):
-            if not worker.connected and now - worker.last_seen > FORGET_AFTER:
-                del self._workers[worker.id]
-                self._backoff.succeed(worker.id)
+            if not worker.connected and now - worker.last_seen > worker.patience:
+                self._forget(worker)
         return sorted(self._workers.values(), key=lambda worker: worker.id)
 
+    def room_for(self, coming: Collection[str], limit: int) -> bool:
+        """Whether all of `coming`, which are registering now, have a place. Who is gone and had no run makes way."""
+        unknown = sum(worker_id not in self._workers for worker_id in coming)
+        known = self.all()
+        gone = [worker for worker in known if not worker.connected and not worker.runs and worker.id not in coming]
+        for worker in sorted(gone, key=lambda worker: worker.last_seen)[: max(0, len(known) + unknown - limit)]:
+            self._forget(worker)
+        return len(self._workers) + unknown <= limit
+
+    def _forget(self, worker: Worker) -> None:
+        del self._workers[worker.id]
+        self._backoff.succeed(worker.id)
+        for tell in self.on_forgotten:
+            tell(worker)
+
     def register(
-        self, request: coordinator_service_pb2.RegisterWorkerRequest, runs: Iterable[worker_pb2.RunRef]
+        self,
+        request: coordinator_service_pb2.RegisterWorkerRequest,
+        runs: Iterable[worker_pb2.RunRef],
+        target: str = "",
     ) -> Worker:
         """A worker as it introduces itself, with the runs it may keep. Not connected before its stream is open."""
         before = self._workers.get(request.worker_id)
@@ -143,10 +171,12 @@ class Registry:
             version=request.version,
             register_time=datetime.now(UTC),
             nonce=request.nonce,
+            target=target or request.address,
             draining=request.draining,
             # A drain that a user ordered is for this process; its successor starts fresh.
             ordered_to_drain=same and before is not None and before.ordered_to_drain,
             last_seen=self._clock(),
+            ever_connected=same and before is not None and before.ever_connected,
             runs={run.operation_id: Slot(run.attempt, confirmed=True) for run in runs},
         )
         self._workers[worker.id] = worker
@@ -154,7 +184,7 @@ class Registry:
 
     def connect(self, worker: Worker) -> None:
         """Its stream is open and its first message has come."""
-        worker.connected = True
+        worker.connected = worker.ever_connected = True
         worker.last_seen = self._clock()
         self._tell_free()
 

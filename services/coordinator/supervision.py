@@ -19,7 +19,7 @@ from coordinator.reconciliation import Reconciliation, Verdict
 from coordinator.registry import Registry, Worker
 from coordinator.tasks import Tasks
 from coordinator.worker_link import Stream, WorkerLink
-from holdfast.errors import HoldfastError, InternalError, InvalidRequest
+from holdfast.errors import HoldfastError, InternalError, InvalidRequest, Unavailable
 from holdfast.v1 import worker_pb2
 
 log = structlog.get_logger()
@@ -34,6 +34,8 @@ REDIAL_FIRST, REDIAL_LAST = 0.2, 2.0  # seconds
 REDIAL_AFTER_DEFECT = 2.0  # seconds
 ACKNOWLEDGE_AT_ONCE = 256  # facts persisted before they are acknowledged together
 MAX_ANSWER = 500  # characters of why a fact was refused
+# Of one stream. Facts that find no place are left to its next stream; a worker that does not read loses this one.
+FACTS_WAITING, ORDERS_WAITING = 2048, 1024
 
 _Fact = worker_pb2.WorkerMessage | worker_pb2.RunRef
 
@@ -63,6 +65,7 @@ class Supervision:
         self._silence = max(MISSED_HEARTBEATS * heartbeat_interval, SHORTEST_SILENCE)
         self._give_up_after = give_up_after
         self._sessions: dict[str, _Session] = {}
+        registry.on_forgotten.append(self._forget)
         self.cancel_again: Callable[[str, int], None] = lambda operation_id, attempt: None
 
     def start(self, worker: Worker) -> None:
@@ -70,9 +73,14 @@ class Supervision:
         before = self._sessions.pop(worker.id, None)
         if before is not None:
             before.end()
-        session = _Session(self, worker, WorkerLink(worker.kind, worker.address, self._epoch))
+        session = _Session(self, worker, WorkerLink(worker.kind, worker.target, self._epoch))
         self._sessions[worker.id] = session
         session.task = self._tasks.start(f"supervise {worker.id}", self._supervise(session))
+
+    def _forget(self, worker: Worker) -> None:
+        session = self._sessions.get(worker.id)
+        if session is not None and session.worker is worker:
+            session.end()
 
     def link(self, worker: Worker) -> WorkerLink | None:
         """The channel to a connected worker."""
@@ -97,7 +105,7 @@ class Supervision:
     def _send(self, worker: Worker, message: worker_pb2.CoordinatorMessage) -> None:
         session = self._sessions.get(worker.id)
         if session is not None and session.worker is worker:
-            session.outbound.put_nowait(message)
+            session.say(message)
 
     async def _supervise(self, session: _Session) -> None:
         """Until the session is replaced, or the worker has been away for so long that its runs are nobody's."""
@@ -124,7 +132,7 @@ class Supervision:
                     self._registry.disconnect(worker)
                 if not self._wanted(session):
                     return
-                if time.monotonic() - last_seen > self._give_up_after:
+                if time.monotonic() - last_seen > min(self._give_up_after, worker.patience):
                     log.info("Worker given up", worker=worker.id, reason=reason)
                     return
                 await asyncio.sleep(REDIAL_AFTER_DEFECT if defect else delay)
@@ -142,13 +150,13 @@ class Supervision:
 
     async def _one_stream(self, session: _Session) -> None:
         stream = session.link.supervise(session.worker.nonce)
-        session.reset()
+        session.reset(stream)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._send_all(session, stream), name=f"send to {session.worker.id}")
                 group.create_task(self._persist_all(session), name=f"persist facts of {session.worker.id}")
                 # The first word, so that the worker learns the epoch before any command.
-                session.outbound.put_nowait(worker_pb2.CoordinatorMessage(acknowledgement=worker_pb2.Acknowledgement()))
+                session.say(worker_pb2.CoordinatorMessage(acknowledgement=worker_pb2.Acknowledgement()))
                 await self._receive_all(session, stream)
                 raise _StreamEnded
         except BaseExceptionGroup as errors:
@@ -192,7 +200,7 @@ class Supervision:
                     log.warning("Stream of another worker refused", worker=worker.id, found=hello.worker_id)
                     return False
                 for state in hello.current_runs:
-                    session.inbound.put_nowait(state.run)
+                    session.question(state.run)
                 self._registry.connect(worker)
                 log.info("Worker connected", worker=worker.id, slots=worker.slots, runs=len(hello.current_runs))
             case "heartbeat":
@@ -201,7 +209,7 @@ class Supervision:
             case "progress":
                 self._report(session, message.progress)
             case _:
-                session.inbound.put_nowait(message)
+                session.take(message)
         return True
 
     def _refuse(self, session: _Session, message: worker_pb2.WorkerMessage, error: HoldfastError) -> None:
@@ -212,7 +220,7 @@ class Supervision:
                 sequence=message.sequence, reason=error.reason, message=error.message[:MAX_ANSWER]
             )
             acknowledgement = worker_pb2.Acknowledgement(sequences=[message.sequence], refused=[refused])
-            session.outbound.put_nowait(worker_pb2.CoordinatorMessage(acknowledgement=acknowledgement))
+            session.say(worker_pb2.CoordinatorMessage(acknowledgement=acknowledgement))
 
     def _report(self, session: _Session, report: worker_pb2.ProgressReport) -> None:
         run = report.run
@@ -242,7 +250,9 @@ class Supervision:
                 fact = session.inbound.get_nowait()
             if done:
                 acknowledgement = worker_pb2.Acknowledgement(sequences=[number for number in done if number])
-                session.outbound.put_nowait(worker_pb2.CoordinatorMessage(acknowledgement=acknowledgement))
+                session.say(worker_pb2.CoordinatorMessage(acknowledgement=acknowledgement))
+            if session.left_out and session.inbound.empty():
+                raise Unavailable("More facts came than could wait; the rest come with the next stream.")
 
     async def _persisted(self, session: _Session, message: worker_pb2.WorkerMessage) -> bool:
         """Whether it may be acknowledged; False: it was refused, and so acknowledged already."""
@@ -301,21 +311,39 @@ class _Session:
         self.worker = worker
         self.link = link
         self.task: asyncio.Task[None] | None = None
-        self.outbound: asyncio.Queue[worker_pb2.CoordinatorMessage] = asyncio.Queue()
-        self.inbound: asyncio.Queue[_Fact] = asyncio.Queue()
+        self.outbound: asyncio.Queue[worker_pb2.CoordinatorMessage] = asyncio.Queue(ORDERS_WAITING)
+        self.inbound: asyncio.Queue[_Fact] = asyncio.Queue(FACTS_WAITING)
         self.questioned: set[tuple[str, int]] = set()
+        self.left_out = False
         self.ended = False
+        self._stream: Stream | None = None
 
-    def reset(self) -> None:
+    def reset(self, stream: Stream) -> None:
         """A new stream: whatever was not acknowledged is sent again, so nothing of the old one is kept."""
-        self.outbound = asyncio.Queue()
-        self.inbound = asyncio.Queue()
+        self.outbound = asyncio.Queue(ORDERS_WAITING)
+        self.inbound = asyncio.Queue(FACTS_WAITING)
         self.questioned = set()
+        self.left_out = False
+        self._stream = stream
+
+    def take(self, fact: worker_pb2.WorkerMessage) -> None:
+        """Queues a durable fact. Without a place it is not acknowledged, nor is what follows: their order must stay."""
+        self.left_out = self.left_out or self.inbound.full()
+        if not self.left_out:
+            self.inbound.put_nowait(fact)
+
+    def say(self, message: worker_pb2.CoordinatorMessage) -> None:
+        """Queues a message to the worker; one that does not read its messages loses the stream."""
+        if not self.outbound.full():
+            self.outbound.put_nowait(message)
+        elif self._stream is not None:
+            log.warning("Worker does not read its stream; ending it", worker=self.worker.id, waiting=ORDERS_WAITING)
+            self._stream.cancel()
 
     def question(self, run: worker_pb2.RunRef) -> None:
         """Asks once at a time what to do with a run that was not expected here."""
         key = (run.operation_id, run.attempt)
-        if key not in self.questioned:
+        if key not in self.questioned and not self.inbound.full():
             self.questioned.add(key)
             self.inbound.put_nowait(run)
 

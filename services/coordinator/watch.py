@@ -14,7 +14,7 @@ from coordinator import lifecycle
 from coordinator.progress import ProgressBoard
 from coordinator.records import Event, Operation
 from coordinator.store import Store
-from holdfast.errors import Unavailable
+from holdfast.errors import AtCapacity, Unavailable
 from holdfast.v1 import coordinator_service_pb2, operation_pb2
 
 Update = coordinator_service_pb2.WatchOperationResponse
@@ -39,8 +39,10 @@ class _Watcher:
 class Watch:
     """All watchers of all operations."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, most: int = 1000) -> None:
         self._store = store
+        self._most = most
+        self._open = 0
         # A watch that has begun outlasts an outage: its operation goes on, too.
         self._patient = store.patient()
         self._watchers: dict[str, set[_Watcher]] = {}
@@ -63,11 +65,19 @@ class Watch:
                 watcher.changed.set()
 
     async def follow(self, operation_id: str, after: int, *, replay_only: bool = False) -> AsyncIterator[Update]:
-        """The operation, its events after `after`, and live until it has ended. Raises NotFound, Unavailable.
+        """The operation, its events after `after`, then live to its end. Raises NotFound, Unavailable, AtCapacity.
 
         `replay_only` ends after the events until now.
         """
+        if self._open >= self._most:
+            raise AtCapacity(
+                f"{self._open} watches are open, and the limit is {self._most}. Close some, ask GetOperation now and "
+                "then instead, or raise HOLDFAST_MAX_WATCHES on the coordinator.",
+                reason="TOO_MANY_WATCHES",
+                metadata={"operation_id": operation_id, "limit": str(self._most)},
+            )
         watcher = _Watcher()
+        self._open += 1
         self._watchers.setdefault(operation_id, set()).add(watcher)
         try:
             operation = await self._store.get(operation_id)
@@ -130,6 +140,7 @@ class Watch:
                 except TimeoutError:
                     watcher.must_read = True
         finally:
+            self._open -= 1
             watchers = self._watchers[operation_id]
             watchers.discard(watcher)
             if not watchers:

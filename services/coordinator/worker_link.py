@@ -11,6 +11,7 @@ import grpc
 from coordinator.records import Operation
 from holdfast.errors import Unavailable
 from holdfast.service import create_channel, error_from_rpc
+from holdfast.service.limits import FACT_BYTES
 from holdfast.v1 import (
     backtester_service_pb2,
     backtester_service_pb2_grpc,
@@ -28,7 +29,7 @@ class WorkerLink:
 
     def __init__(self, kind: worker_pb2.WorkerKind, address: str, epoch: int) -> None:
         # Without gRPC's own retries: a repeat of a command must be decided here, where the attempt can be raised.
-        self._channel = create_channel(address, retries=False)
+        self._channel = create_channel(address, retries=False, receive_bytes=FACT_BYTES)
         self._epoch = epoch
         self._messages: Any
         self._stub: Any

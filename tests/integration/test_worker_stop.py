@@ -186,3 +186,18 @@ async def test_drain_can_stop_runs(bench: Bench) -> None:
     await bench.coordinator.stream.send(drain=worker_pb2.Drain(stop_runs=True))
     finished = await bench.coordinator.end_of("op-1")
     assert finished.failure.message == "Graceful shutdown - checkpoint saved"
+
+
+async def test_a_run_that_prints_for_ever_fills_no_disk(bench: Bench) -> None:
+    await bench.up(RUN_LOG_MAX_BYTES="1000000")
+    await bench.run("op-1", do="print")
+    await bench.coordinator.ready("op-1")
+    logs = bench.home / "logs" / "runs"
+    older = logs / "op-1-1.log.1"
+    await until(older.exists, "the log to be cut")
+    assert older.stat().st_size <= 500_000
+    await bench.cancel("op-1")
+    finished = await bench.coordinator.end_of("op-1")
+    assert finished.failure.exit_code == 7
+    assert finished.failure.log_tail[-1] == "the last words"
+    await until(lambda: sum(file.stat().st_size for file in logs.iterdir()) <= 1_000_000, "the last cut")

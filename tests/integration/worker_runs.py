@@ -186,6 +186,18 @@ def _grandchild(run: Run) -> operation_pb2.TrainingResult:
     os._exit(9)
 
 
+def _print(run: Run) -> operation_pb2.TrainingResult:
+    """Prints as fast as it can, until it is stopped."""
+    line, number = "x" * 1000, 0
+    while run.stop_requested is None:
+        number += 1
+        print(number, line)
+        if number == 5000:
+            run.notice("READY", "printed five megabytes")
+    print("the last words", flush=True)
+    os._exit(7)
+
+
 _DEEDS: dict[str, Callable[..., operation_pb2.TrainingResult]] = {
     "finish": _finish,
     "hello": _hello,
@@ -206,4 +218,5 @@ _DEEDS: dict[str, Callable[..., operation_pb2.TrainingResult]] = {
     "memory": _memory,
     "nonsense": _nonsense,
     "grandchild": _grandchild,
+    "print": _print,
 }

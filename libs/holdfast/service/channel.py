@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc
 
-from holdfast.service.limits import DEFAULT_DEADLINE, SHARED_OPTIONS
+from holdfast.service.limits import DEFAULT_DEADLINE, REQUEST_BYTES, RESPONSE_BYTES, SHARED_OPTIONS
 
 # Only UNAVAILABLE is retried: every command carries a request_id or an attempt, so a repeat is answered as the first.
 _SERVICE_CONFIG = json.dumps(
@@ -49,13 +49,16 @@ class _DefaultDeadline(grpc.aio.UnaryUnaryClientInterceptor):
         return await continuation(client_call_details, request)
 
 
-def create_channel(target: str, *, retries: bool = True) -> grpc.aio.Channel:
+def create_channel(target: str, *, retries: bool = True, receive_bytes: int = RESPONSE_BYTES) -> grpc.aio.Channel:
     """A channel to `host:port`. Connects lazily; close it when done.
 
-    `retries=False` is for callers that own a retry loop and want the first answer.
+    `retries=False` is for callers that own a retry loop and want the first answer. `receive_bytes`: the largest message
+    that is taken from the other side.
     """
     options: list[tuple[str, Any]] = [
         *SHARED_OPTIONS,
+        ("grpc.max_send_message_length", REQUEST_BYTES),
+        ("grpc.max_receive_message_length", receive_bytes),
         ("grpc.enable_retries", 1 if retries else 0),
         ("grpc.service_config", _SERVICE_CONFIG if retries else "{}"),
         # A restarted peer is found again soon, not after gRPC's default of up to two minutes.

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+MIB = 1024 * 1024
+# What a server takes: a strategy is at most 4 MiB, and nothing else comes near it.
+REQUEST_BYTES = 5 * MIB
+# What a server answers: a page of a thousand operations carries a thousand strategies.
+RESPONSE_BYTES = 64 * MIB
+# What a worker says on its Supervise stream: the largest fact is an end with the tail of its log.
+FACT_BYTES = 1 * MIB
+# Calls that a server reads and answers at once. A request larger than LARGE_BYTES keeps its place until it is answered,
+# a smaller one until it is read: so few large ones are in memory together, and none holds up a small one for long.
+READERS, LARGE_BYTES = 8, 256 * 1024
+# What large requests may leave to the garbage collector.
+COLLECT_BYTES = 64 * MIB
+# Those that wait for a place, for how long, and how long a caller may take to send its request.
+WAITING_CALLS, WAIT_SECONDS, READ_SECONDS = 512, 10.0, 10.0
+# Whatever else holds a call open: a server refuses more, without reading them.
+OPEN_CALLS = 4096
 KEEPALIVE_MS = 5_000  # a peer that froze or vanished is noticed after KEEPALIVE_MS + KEEPALIVE_TIMEOUT_MS
 KEEPALIVE_TIMEOUT_MS = 5_000
 DEFAULT_DEADLINE = 30.0  # seconds, for unary calls that name none
 
 SHARED_OPTIONS: tuple[tuple[str, int], ...] = (
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.keepalive_time_ms", KEEPALIVE_MS),
     ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
     # Without this, a ping may stay unanswered for gRPC's default of a minute, whatever the keepalive timeout says

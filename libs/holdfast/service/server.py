@@ -13,7 +13,8 @@ from grpc_reflection.v1alpha import reflection
 from grpc_status import rpc_status
 
 from holdfast.errors import HoldfastError, InternalError, NotPossible
-from holdfast.service.limits import KEEPALIVE_MS, SHARED_OPTIONS
+from holdfast.service.intake import Intake
+from holdfast.service.limits import KEEPALIVE_MS, OPEN_CALLS, REQUEST_BYTES, RESPONSE_BYTES, SHARED_OPTIONS
 from holdfast.service.status import status_from_error
 
 log = structlog.get_logger()
@@ -68,12 +69,14 @@ def create_server(listen: str, services: Sequence[Service]) -> Server:
     """
     options: list[tuple[str, Any]] = [
         *SHARED_OPTIONS,
+        ("grpc.max_receive_message_length", REQUEST_BYTES),
+        ("grpc.max_send_message_length", RESPONSE_BYTES),
         # Without this, two processes could share a port and split its calls between them.
         ("grpc.so_reuseport", 0),
         ("grpc.http2.min_recv_ping_interval_without_data_ms", KEEPALIVE_MS // 2),
         ("grpc.http2.max_ping_strikes", 0),
     ]
-    server = grpc.aio.server(interceptors=[_Boundary()], options=options)
+    server = grpc.aio.server(interceptors=[_Boundary(Intake())], options=options, maximum_concurrent_rpcs=OPEN_CALLS)
     health_servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     for service in services:
@@ -92,7 +95,14 @@ def create_server(listen: str, services: Sequence[Service]) -> Server:
 
 
 class _Boundary(grpc.aio.ServerInterceptor):
-    """Wraps every Holdfast method: domain errors become statuses, defects become INTERNAL with the traceback logged."""
+    """Wraps every Holdfast method: domain errors become statuses, defects become INTERNAL with the traceback logged.
+
+    On the wire, one request is a stream of one. Taken as a stream, it is read when there is a place for it, and not
+    before.
+    """
+
+    def __init__(self, intake: Intake) -> None:
+        self._intake = intake
 
     async def intercept_service(
         self,
@@ -108,19 +118,26 @@ class _Boundary(grpc.aio.ServerInterceptor):
             "response_serializer": handler.response_serializer,
         }
         if handler.unary_unary:
-            return grpc.unary_unary_rpc_method_handler(_answering(handler.unary_unary, method), **coders)
+            answering = _answering(handler.unary_unary, method, self._intake)
+            return grpc.stream_unary_rpc_method_handler(answering, **coders)
         if handler.stream_unary:
             return grpc.stream_unary_rpc_method_handler(_answering(handler.stream_unary, method), **coders)
         if handler.unary_stream:
-            return grpc.unary_stream_rpc_method_handler(_streaming(handler.unary_stream, method), **coders)
+            streaming = _streaming(handler.unary_stream, method, self._intake)
+            return grpc.stream_stream_rpc_method_handler(streaming, **coders)
         return grpc.stream_stream_rpc_method_handler(_streaming(handler.stream_stream, method), **coders)
 
 
-def _answering(behaviour: Callable[..., Awaitable[Any]], method: str) -> Callable[..., Awaitable[Any]]:
+def _answering(
+    behaviour: Callable[..., Awaitable[Any]], method: str, intake: Intake | None = None
+) -> Callable[..., Awaitable[Any]]:
     async def answer(request: Any, context: Any) -> Any:
-        _bind_log_context(method, request)
         try:
-            return await behaviour(request, context)
+            if intake is None:
+                return await behaviour(request, context)
+            async with intake.read(request) as only:
+                _bind_log_context(method, only)
+                return await behaviour(only, context)
         except grpc.aio.AbortError:
             raise
         except Exception as error:  # noqa: BLE001 - the boundary: every defect gets a status and a log line
@@ -129,10 +146,15 @@ def _answering(behaviour: Callable[..., Awaitable[Any]], method: str) -> Callabl
     return answer
 
 
-def _streaming(behaviour: Callable[..., AsyncIterator[Any]], method: str) -> Callable[..., AsyncIterator[Any]]:
+def _streaming(
+    behaviour: Callable[..., AsyncIterator[Any]], method: str, intake: Intake | None = None
+) -> Callable[..., AsyncIterator[Any]]:
     async def stream(request: Any, context: Any) -> AsyncIterator[Any]:
-        _bind_log_context(method, request)
         try:
+            if intake is not None:
+                async with intake.read(request) as only:
+                    request = only
+            _bind_log_context(method, request)
             async for response in behaviour(request, context):
                 yield response
         except grpc.aio.AbortError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import cast
 
 import grpc
@@ -12,6 +13,8 @@ from grpc_status import rpc_status
 from holdfast.errors import HoldfastError, Violation, error_for
 
 DOMAIN = "holdfast"
+# gRPC's own words.
+_TOO_LARGE = re.compile(r"message larger than max \((\d+) vs\. (\d+)\)")
 
 
 def status_from_error(error: HoldfastError) -> status_pb2.Status:
@@ -52,6 +55,10 @@ def error_from_rpc(rpc_error: grpc.aio.AioRpcError) -> HoldfastError:
                     Violation(path=item.field, value=item.reason, allowed=item.description)
                     for item in bad_request.field_violations
                 ]
+    too_large = _TOO_LARGE.search(message) if code == "RESOURCE_EXHAUSTED" and reason is None else None
+    if too_large is not None:
+        reason = "MESSAGE_TOO_LARGE"
+        message = f"The message has {too_large[1]} bytes, and at most {too_large[2]} are taken."
     if code == "DEADLINE_EXCEEDED" and reason is None:
         reason, message = "DEADLINE_EXCEEDED", f"No answer in time: {message}"
     return error_for(code, message, reason=reason, metadata=metadata, violations=violations)

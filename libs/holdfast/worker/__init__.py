@@ -11,6 +11,7 @@
     stopping      how long a run may take to stop
     stall, procfs whether a run stands still, and what the kernel says of its process
     slots         all runs here: start, cancel, fence, drain
+    logkeeper     keeps the logs of living runs short
     outbox, facts ends on disk, durable facts until acknowledged
     supervision, registration, service    the three conversations with the coordinator
     main          the process: start-up, signals, shutdown

@@ -1,7 +1,8 @@
 """Durable facts: numbered from 1, kept until acknowledged. Owns the numbers and the outbox's content.
 
 An acknowledgement may come late, twice, out of order, or over another stream than the fact went; all that is the same
-here.
+here. While no coordinator listens, a run's checkpoints and notices are kept to what still matters, so that a long
+outage costs no memory; an end is never let go.
 """
 
 from __future__ import annotations
@@ -16,6 +17,14 @@ from holdfast.worker.outbox import Outbox
 
 log = structlog.get_logger()
 
+CHECKPOINTS_KEPT = 2  # of one run: as many as the coordinator keeps
+NOTICES_KEPT = 200  # of one run; what comes after them is counted
+_TEXT = 4_000  # characters of a text that a run says; an exception's words can be of any length
+_DETAILS = 32
+_LEFT_OUT = "NOTICES_LEFT_OUT"
+
+_Run = tuple[str, int]
+
 
 OUTBOX_SECONDS = 10.0  # for one small file and its fsync
 
@@ -27,7 +36,10 @@ class Facts:
         self._outbox = outbox
         self._next = 1
         self._waiting: dict[int, worker_pb2.WorkerMessage] = {}
-        self._ends: dict[tuple[str, int], int] = {}
+        self._ends: dict[_Run, int] = {}
+        # Numbers of what waits, by run, oldest first.
+        self._checkpoints: dict[_Run, list[int]] = {}
+        self._notices: dict[_Run, list[int]] = {}
         self._unlinks: set[asyncio.Task[None]] = set()
         # Called whenever there is more to send.
         self.on_change: Callable[[], None] = lambda: None
@@ -40,7 +52,15 @@ class Facts:
             self._add_end(finished)
 
     def add(self, message: worker_pb2.WorkerMessage) -> None:
-        """Numbers a durable fact and keeps it until acknowledged."""
+        """Numbers a durable fact and keeps it until acknowledged, or until it no longer matters."""
+        match message.WhichOneof("fact"):
+            case "checkpoint_saved":
+                waiting = self._checkpoints.setdefault(_run(message.checkpoint_saved.run), [])
+                waiting.append(self._next)
+                for superseded in waiting[:-CHECKPOINTS_KEPT]:
+                    self._forget(superseded)
+            case "notice":
+                message = self._noticed(message)
         message.sequence = self._next
         self._waiting[self._next] = message
         self._next += 1
@@ -59,7 +79,7 @@ class Facts:
     def acknowledge(self, sequences: Iterable[int]) -> None:
         """The coordinator has these; unknown numbers are old news."""
         for sequence in sequences:
-            message = self._waiting.pop(sequence, None)
+            message = self._forget(sequence)
             if message is not None and message.HasField("run_finished"):
                 self._drop_end(message.run_finished.run)
 
@@ -88,7 +108,39 @@ class Facts:
         """Waits for the files of acknowledged ends to be gone."""
         await asyncio.gather(*self._unlinks)
 
+    def _noticed(self, message: worker_pb2.WorkerMessage) -> worker_pb2.WorkerMessage:
+        notice = message.notice
+        _shorten(notice)
+        waiting = self._notices.setdefault(_run(notice.run), [])
+        if len(waiting) >= NOTICES_KEPT:
+            last = self._waiting[waiting[-1]].notice
+            left_out = 1 + (int(last.details["left_out"]) if last.type == _LEFT_OUT else 0)
+            if last.type == _LEFT_OUT:
+                self._forget(waiting[-1])
+            text = f"{left_out} further notices of this run were left out: no coordinator took them"
+            message = worker_pb2.WorkerMessage(
+                notice=worker_pb2.RunNotice(
+                    run=notice.run, type=_LEFT_OUT, message=text, details={"left_out": str(left_out)}
+                )
+            )
+        waiting.append(self._next)
+        return message
+
+    def _forget(self, sequence: int) -> worker_pb2.WorkerMessage | None:
+        message = self._waiting.pop(sequence, None)
+        if message is None:
+            return None
+        for index, part in ((self._checkpoints, message.checkpoint_saved), (self._notices, message.notice)):
+            run = _run(part.run)
+            if sequence in index.get(run, ()):
+                index[run].remove(sequence)
+                if not index[run]:
+                    del index[run]
+        return message
+
     def _add_end(self, finished: worker_pb2.RunFinished) -> None:
+        if len(finished.failure.message) > _TEXT:
+            finished.failure.message = finished.failure.message[:_TEXT] + "…"
         self._ends[finished.run.operation_id, finished.run.attempt] = self._next
         self.delivered.clear()
         self.add(worker_pb2.WorkerMessage(run_finished=finished))
@@ -107,3 +159,19 @@ class Facts:
         if error is not None:
             # Delivered again at the next start, and acknowledged again: a nuisance, not a loss.
             log.error("Outbox file of an acknowledged end stays", error=repr(error))
+
+
+def _run(run: worker_pb2.RunRef) -> _Run:
+    return run.operation_id, run.attempt
+
+
+def _shorten(notice: worker_pb2.RunNotice) -> None:
+    """A fact that is larger than the stream takes would end every stream that carries it."""
+    if len(notice.message) > _TEXT:
+        notice.message = notice.message[:_TEXT] + "…"
+    for key in list(notice.details)[_DETAILS:]:
+        del notice.details[key]
+    for key, text in list(notice.details.items()):
+        if len(text) > _TEXT or len(key) > _TEXT:
+            del notice.details[key]
+            notice.details[key[:_TEXT]] = text[:_TEXT] + "…"

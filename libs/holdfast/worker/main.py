@@ -16,6 +16,7 @@ from holdfast.worker.facts import Facts
 from holdfast.worker.fence import Fence
 from holdfast.worker.forkserver import ForkServer
 from holdfast.worker.identity import Identity, identify, own_directory
+from holdfast.worker.logkeeper import LogKeeper
 from holdfast.worker.outbox import Outbox
 from holdfast.worker.registration import Registration
 from holdfast.worker.service import Desk, make_service
@@ -83,6 +84,7 @@ async def _work(
             background = [
                 tasks.create_task(registration.keep(), name="registration"),
                 tasks.create_task(executor.keep(), name="fork server keeper"),
+                tasks.create_task(LogKeeper(slots.logs, settings.run_log_max_bytes).keep(), name="log keeper"),
             ]
             await signals.stop.wait()
             await server.set_serving(False)

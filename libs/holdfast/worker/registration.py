@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Sequence
 
 import grpc
 import structlog
@@ -12,7 +13,7 @@ import tenacity
 from holdfast import __version__
 from holdfast.errors import HoldfastError
 from holdfast.service import create_channel, error_from_rpc
-from holdfast.v1 import coordinator_service_pb2, coordinator_service_pb2_grpc
+from holdfast.v1 import coordinator_service_pb2, coordinator_service_pb2_grpc, worker_pb2
 from holdfast.worker.executor import Executor
 from holdfast.worker.facts import Facts
 from holdfast.worker.fence import Fence
@@ -26,6 +27,7 @@ _CALL_SECONDS = 4.0
 _DIAL_BACK_SECONDS = 4.0  # a coordinator that registered us and did not dial back is asked again
 _BACKOFF_SECONDS = 2.0  # at most: workers are back within five seconds of a coordinator's restart
 _SHORT_LIFE_SECONDS = 2.0  # a stream that ended sooner counts as dropped
+_ENDS_BYTES = 2 * 1024 * 1024  # of a registration, which must fit into what a server takes
 _LOG_EVERY = 10  # failures, after the first
 
 
@@ -105,6 +107,7 @@ class Registration:
         )
 
     def _request(self) -> coordinator_service_pb2.RegisterWorkerRequest:
+        told, claimed = _fitting(self._facts.ends())
         return coordinator_service_pb2.RegisterWorkerRequest(
             worker_id=self._identity.worker_id,
             incarnation=self._identity.incarnation,
@@ -112,8 +115,8 @@ class Registration:
             address=self._address,
             slots=self._slots.capacity,
             capabilities=self._executor.capabilities,
-            current_runs=self._slots.states(),
-            finished_runs=self._facts.ends(),
+            current_runs=[*self._slots.states(), *claimed],
+            finished_runs=told,
             fingerprint=dict(self._executor.fingerprint),
             version=__version__,
             draining=self._slots.draining,
@@ -127,3 +130,20 @@ class Registration:
             log.warning(
                 "Not registered; trying on", coordinator=self._coordinator, tries=state.attempt_number, error=text
             )
+
+
+def _fitting(ends: Sequence[worker_pb2.RunFinished]) -> tuple[list[worker_pb2.RunFinished], list[worker_pb2.RunState]]:
+    """The ends that a registration tells, and the others as runs that it claims: those come with the stream.
+
+    Neither told nor claimed, they would be buried before they are heard.
+    """
+    told: list[worker_pb2.RunFinished] = []
+    claimed: list[worker_pb2.RunState] = []
+    size = 0
+    for finished in ends:
+        size += finished.ByteSize()
+        if size <= _ENDS_BYTES:
+            told.append(finished)
+        else:
+            claimed.append(worker_pb2.RunState(run=finished.run))
+    return told, claimed

@@ -16,25 +16,56 @@ _LINE_CHARACTERS = 500
 _VMSTAT = Path("/proc/vmstat")
 
 
+def path_of(directory: Path, operation_id: str, attempt: int) -> Path:
+    """Where a run's output goes."""
+    return directory / f"{operation_id}-{attempt}.log"
+
+
 def tail(path: Path) -> list[str]:
     """The last lines of a run's log, long ones cut; empty when there is none."""
+    content = _end(path, _TAIL_BYTES)
+    if len(content) < _TAIL_BYTES:
+        # Cut a moment ago: the lines before stand in the older part.
+        content = _end(_older(path), _TAIL_BYTES - len(content)) + content
+    lines = [line[:_LINE_CHARACTERS] for line in content.decode("utf-8", "replace").splitlines() if line.strip()]
+    # The first one may be half a line.
+    return lines[1:][-TAIL_LINES:] if len(content) >= _TAIL_BYTES else lines[-TAIL_LINES:]
+
+
+def rotate(path: Path, max_bytes: int) -> bool:
+    """Moves the newest `max_bytes` of a log that is longer beside it, and empties it; whether it did."""
+    try:
+        if path.stat().st_size <= max_bytes:
+            return False
+    except FileNotFoundError:
+        return False
+    content = _end(path, max_bytes)
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_bytes(content)
+    temporary.replace(_older(path))
+    os.truncate(path, 0)
+    return True
+
+
+def _older(path: Path) -> Path:
+    return path.with_name(path.name + ".1")
+
+
+def _end(path: Path, most: int) -> bytes:
     try:
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - _TAIL_BYTES))
-            text = file.read(_TAIL_BYTES).decode("utf-8", "replace")
+            file.seek(max(0, size - most))
+            return file.read(most)
     except FileNotFoundError:
-        return []
-    lines = [line[:_LINE_CHARACTERS] for line in text.splitlines() if line.strip()]
-    # The first one may be half a line.
-    return lines[1:][-TAIL_LINES:] if size > _TAIL_BYTES else lines[-TAIL_LINES:]
+        return b""
 
 
 def prune(directory: Path, max_age_days: int) -> int:
     """Deletes logs that nobody wrote to for so many days; how many."""
     oldest = time.time() - max_age_days * 86_400
     deleted = 0
-    for path in directory.glob("*.log"):
+    for path in directory.glob("*.log*"):
         try:
             if path.stat().st_mtime < oldest:
                 path.unlink()

@@ -13,6 +13,7 @@ import structlog
 
 from holdfast.errors import AtCapacity, InvalidRequest, LostRace, NotFound, NotPossible, Violation
 from holdfast.v1 import checkpoint_pb2, worker_pb2
+from holdfast.worker import runlogs
 from holdfast.worker.endings import StopReason
 from holdfast.worker.executor import Executor
 from holdfast.worker.facts import Facts
@@ -74,6 +75,10 @@ class Slots:
     def refs(self) -> list[worker_pb2.RunRef]:
         """What runs now."""
         return [run.ref for run in self._runs.values()]
+
+    def logs(self) -> list[Path]:
+        """Where what runs now prints to."""
+        return [runlogs.path_of(self._workplace.log_dir, *run) for run in self._runs]
 
     def start(
         self, assignment: worker_pb2.RunAssignment, checkpoint: checkpoint_pb2.CheckpointRef | None = None
@@ -190,7 +195,7 @@ class Slots:
         )
         run = RunHandle(
             order,
-            place.log_dir / f"{ref.operation_id}-{ref.attempt}.log",
+            runlogs.path_of(place.log_dir, ref.operation_id, ref.attempt),
             self._executor,
             place.patience,
             predecessors=predecessors,

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from coordinator import lifecycle
+from coordinator.admission import Admission
 from coordinator.border import MAX_NAMES, MAX_WORD
 from coordinator.cancel import Canceller
 from coordinator.database import ConnectionLost
@@ -47,6 +48,7 @@ class CoordinatorServicer(coordinator_service_pb2_grpc.CoordinatorServiceService
         watch: Watch,
         canceller: Canceller,
         resuming: Resuming,
+        admission: Admission,
         registration: Registration,
         registry: Registry,
         supervision: Supervision,
@@ -60,6 +62,7 @@ class CoordinatorServicer(coordinator_service_pb2_grpc.CoordinatorServiceService
         self._watch = watch
         self._canceller = canceller
         self._resuming = resuming
+        self._admission = admission
         self._registration = registration
         self._registry = registry
         self._supervision = supervision
@@ -174,7 +177,8 @@ class CoordinatorServicer(coordinator_service_pb2_grpc.CoordinatorServiceService
                 fields.text("fingerprint", name, MAX_WORD)
                 fields.text(f"fingerprint[{name[:MAX_WORD]!r}]", value)
             # Its runs are looked at one by one (border): one that is nonsense must not keep the others out.
-        return await self._registration.register(request)
+        async with self._admission.admit(request, context.peer()) as target:
+            return await self._registration.register(request, target)
 
     async def ListWorkers(self, request: pb.ListWorkersRequest, context: Any) -> pb.ListWorkersResponse:  # noqa: N802
         """See the proto."""

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.v1 import worker_pb2
-from holdfast.worker.facts import Facts
+from holdfast.service.limits import FACT_BYTES
+from holdfast.v1 import checkpoint_pb2, worker_pb2
+from holdfast.worker.facts import CHECKPOINTS_KEPT, NOTICES_KEPT, Facts
 from holdfast.worker.outbox import Outbox
 
 
@@ -34,6 +35,69 @@ def test_only_what_is_not_acknowledged_is_sent_again_and_in_order(acknowledged: 
     assert [message.sequence for message in facts.after(5)] == [number for number in expected if number > 5]
     facts.add(a_notice("next"))
     assert facts.after(10)[-1].sequence == 11
+
+
+def a_checkpoint(run: worker_pb2.RunRef, unit: int) -> worker_pb2.WorkerMessage:
+    checkpoint = checkpoint_pb2.Checkpoint(unit=unit)
+    return worker_pb2.WorkerMessage(checkpoint_saved=worker_pb2.CheckpointSaved(run=run, checkpoint=checkpoint))
+
+
+async def test_a_long_outage_costs_no_memory_and_no_end() -> None:
+    facts = Facts(Outbox(Path("/nonexistent")))
+    one, two = worker_pb2.RunRef(operation_id="one", attempt=1), worker_pb2.RunRef(operation_id="two", attempt=1)
+    for number in range(1, 5001):
+        for run in (one, two):
+            facts.add(a_checkpoint(run, number))
+            notice = worker_pb2.RunNotice(run=run, type="NOTED", message=str(number))
+            facts.add(worker_pb2.WorkerMessage(notice=notice))
+    for attempt in range(50):
+        await facts.add_end(an_end(attempt))
+    waiting = facts.after(0)
+    assert [message.sequence for message in waiting] == sorted(message.sequence for message in waiting)
+    assert len(waiting) == 2 * (CHECKPOINTS_KEPT + NOTICES_KEPT + 1) + 50
+    saved = [m.checkpoint_saved for m in waiting if m.HasField("checkpoint_saved") and m.checkpoint_saved.run == one]
+    assert [fact.checkpoint.unit for fact in saved] == [4999, 5000]
+    noticed = [m.notice for m in waiting if m.HasField("notice") and m.notice.run == two]
+    assert [notice.message for notice in noticed[:3]] == ["1", "2", "3"]
+    assert noticed[-1].type == "NOTICES_LEFT_OUT"
+    assert noticed[-1].message.startswith("4800 further notices of this run were left out")
+    # Acknowledged, all of it is forgotten, and there is room again.
+    facts.acknowledge(message.sequence for message in waiting)
+    assert facts.after(0) == []
+    assert not facts._checkpoints
+    assert not facts._notices
+    await facts.close()
+
+
+@given(st.lists(st.tuples(st.sampled_from("cna"), st.sampled_from(["a", "b"])), max_size=80))
+def test_what_waits_is_in_order_and_the_newest_checkpoint_is_in_it(steps: list[tuple[str, str]]) -> None:
+    facts = Facts(Outbox(Path("/nonexistent")))
+    newest: dict[str, int] = {}
+    for number, (step, name) in enumerate(steps, 1):
+        run = worker_pb2.RunRef(operation_id=name, attempt=1)
+        if step == "c":
+            facts.add(a_checkpoint(run, number))
+            newest[name] = number
+        elif step == "n":
+            facts.add(worker_pb2.WorkerMessage(notice=worker_pb2.RunNotice(run=run)))
+        else:
+            facts.acknowledge(message.sequence for message in facts.after(0)[::2])
+            newest = {}
+        waiting = facts.after(0)
+        assert [m.sequence for m in waiting] == sorted({m.sequence for m in waiting})
+        units = {m.checkpoint_saved.checkpoint.unit for m in waiting if m.HasField("checkpoint_saved")}
+        assert set(newest.values()) <= units
+
+
+async def test_what_a_run_says_fits_into_the_stream() -> None:
+    facts = Facts(Outbox(Path("/nonexistent")))
+    details = {str(number) + "k" * 20_000: "v" * 2_000_000 for number in range(80)}
+    notice = worker_pb2.RunNotice(type="NOTED", message="m" * 5_000_000, details=details)
+    facts.add(worker_pb2.WorkerMessage(notice=notice))
+    finished = an_end()
+    finished.failure.message = "x" * 10_000_000
+    await facts.add_end(finished)
+    assert all(message.ByteSize() < FACT_BYTES for message in facts.after(0))
 
 
 async def test_an_end_is_on_disk_before_it_is_sent_and_gone_after_its_acknowledgement(tmp_path: Path) -> None:

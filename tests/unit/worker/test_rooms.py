@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 
 from holdfast.errors import LostRace, NotPossible
+from holdfast.service.limits import REQUEST_BYTES
 from holdfast.settings import load_settings
 from holdfast.v1 import worker_pb2
 from holdfast.worker import runlogs
 from holdfast.worker.fence import Fence
 from holdfast.worker.identity import identify, own_directory
+from holdfast.worker.registration import _fitting
 
 
 def test_the_tail_is_the_last_lines_cut(tmp_path: Path) -> None:
@@ -83,6 +85,18 @@ def test_the_fence_moves_on_proof_only_and_only_rises() -> None:
     assert fence.epoch == 3
     fence.prove(later, 5)
     assert fence.epoch == 5
+
+
+def test_a_registration_fits_however_many_ends_wait() -> None:
+    ends = [worker_pb2.RunFinished(run=worker_pb2.RunRef(operation_id=f"op-{n}", attempt=1)) for n in range(300)]
+    for end in ends:
+        end.failure.log_tail.extend(["x" * 500] * 40)
+    told, claimed = _fitting(ends)
+    assert [*(end.run.operation_id for end in told), *(state.run.operation_id for state in claimed)] == [
+        f"op-{n}" for n in range(300)
+    ]
+    assert told
+    assert sum(message.ByteSize() for message in (*told, *claimed)) < REQUEST_BYTES / 2
 
 
 @pytest.mark.parametrize("module", ["holdfast.worker", "holdfast.worker.zygote", "holdfast.worker.child"])
