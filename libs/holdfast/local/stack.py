@@ -57,7 +57,7 @@ def bring_up(settings: Settings, *, trainers: int, backtesters: int, slots: int,
     """
     home = settings.home
     home.mkdir(parents=True, exist_ok=True)
-    with _alone(home):
+    with alone(home):
         started: list[Record] = []
         undo: list[Callable[[], object]] = []
         try:
@@ -105,7 +105,7 @@ def take_down(settings: Settings, *, tell: Tell) -> list[str]:
     home = settings.home
     if not home.is_dir():
         return []
-    with _alone(home):
+    with alone(home):
         records = read_all(home)
         ours = [record for record in records if alive(record)]
         for record in records:
@@ -217,7 +217,7 @@ def _environment(home: Path) -> dict[str, str]:
 
 
 @contextmanager
-def _alone(home: Path) -> Iterator[None]:
+def alone(home: Path) -> Iterator[None]:
     """Two `up` or `down` at once would start things twice: the second waits for the first."""
     directory = home / "run"
     directory.mkdir(parents=True, exist_ok=True)
