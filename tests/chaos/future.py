@@ -94,7 +94,7 @@ async def _report_strangely(coordinator: str, answers: Counter[str]) -> None:
             answers[f"registration {type(error).__name__}"] += 1
             return
         for message in _strange_facts():
-            visitor.send(_newer(message))
+            visitor.say_raw(_newer(message))
         # What comes last is ordinary: when it is acknowledged, all before it has been read.
         last = visitor.fact(
             notice=worker_pb2.RunNotice(run=worker_pb2.RunRef(operation_id=NOBODY, attempt=1), type="X")

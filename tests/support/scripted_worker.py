@@ -179,7 +179,7 @@ class ScriptedWorker:
         self._outgoing.put_nowait(message)
         return self._sequence
 
-    def send(self, message: worker_pb2.WorkerMessage) -> None:
+    def say_raw(self, message: worker_pb2.WorkerMessage) -> None:
         """A message exactly as it is, once."""
         self._outgoing.put_nowait(message)
 
