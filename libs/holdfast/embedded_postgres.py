@@ -87,7 +87,7 @@ class EmbeddedPostgres:
         self.directory.mkdir(parents=True, exist_ok=True)
         account = self._account()
         if account is not None:
-            os.chown(self.directory, account.uid, account.gid)
+            self._give_to(account)
             _open_way_to(self.directory)
             _open_way_to(binaries / "postgres")
         self.directory.chmod(0o700)
@@ -235,6 +235,14 @@ class EmbeddedPostgres:
             "Create one (useradd pgserver), or name a server with HOLDFAST_DATABASE_URL.",
             reason="NO_UNPRIVILEGED_ACCOUNT",
         )
+
+    def _give_to(self, account: _Account) -> None:
+        """The directory, with all that is in it when somebody else's backup was put there."""
+        os.chown(self.directory, account.uid, account.gid)
+        version = self.directory / "PG_VERSION"
+        if version.exists() and version.stat().st_uid != account.uid:
+            for path in self.directory.rglob("*"):
+                os.chown(path, account.uid, account.gid, follow_symlinks=False)
 
     def _run(self, program: Path, arguments: list[str], account: _Account | None) -> str:
         # Files, not pipes: the server inherits the descriptors, and a pipe would stay open as long as it runs.

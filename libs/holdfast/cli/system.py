@@ -102,7 +102,7 @@ def _print_status(target: str, answer: coordinator_service_pb2.GetSystemStatusRe
         [
             ("Coordinator", f"{target}, version {answer.version}, epoch {answer.coordinator_epoch}"),
             ("Since", f"{when(answer.start_time)}{' [yellow](draining)[/]' if answer.draining else ''}"),
-            ("Database", "connected" if answer.database_connected else f"[red]away{_since(answer, now)}[/]"),
+            ("Database", _database(answer, now)),
             ("Store", answer.store_url),
             ("Operations", (counts or "none yet") if answer.database_connected else "not known: the database is away"),
             ("Orphan detector", watch),
@@ -113,11 +113,15 @@ def _print_status(target: str, answer: coordinator_service_pb2.GetSystemStatusRe
     print_workers(answer.workers)
 
 
-def _since(answer: coordinator_service_pb2.GetSystemStatusResponse, now: datetime) -> str:
+def _database(answer: coordinator_service_pb2.GetSystemStatusResponse, now: datetime) -> str:
     from rich.markup import escape
 
     from holdfast.cli.words import ago, when
 
     lost = answer.database_lost_time
     since = f" since {when(lost)} ({ago(lost, now)})" if lost.seconds else ""
-    return f"{since}: {escape(answer.database_error)}" if answer.database_error else since
+    why = f"{since}: {escape(answer.database_error)}" if answer.database_error else since
+    if not answer.database_connected:
+        return f"[red]away{why}[/]"
+    # A full disk still reads.
+    return f"[yellow]connected, but refusing{why}[/]" if why else "connected"

@@ -288,6 +288,14 @@ def test_status_without_a_database_is_5_and_counts_nothing(script: Script, holdf
     assert found["next"] in as_json.err
 
 
+def test_status_of_a_database_that_only_reads_says_so(script: Script, holdfast: Command) -> None:
+    answer = coordinator_service_pb2.GetSystemStatusResponse(database_connected=True, database_error="No space left")
+    script.on("GetSystemStatus", answer)
+    said = holdfast("status")
+    assert said.code == 0
+    assert "connected, but refusing: No space left" in said.out
+
+
 def test_checkpoints(script: Script, holdfast: Command) -> None:
     script.on("ListCheckpoints", checkpoint_service_pb2.ListCheckpointsResponse(checkpoints=[SAVED]))
     script.on("GetCheckpoint", checkpoint_service_pb2.GetCheckpointResponse(checkpoint=SAVED))

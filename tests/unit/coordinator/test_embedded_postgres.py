@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -79,6 +80,18 @@ async def test_it_outlives_its_starter_and_a_long_path_is_no_problem(tmp_path: P
     finally:
         server.stop()
     assert not server.socket_directory.exists()
+
+
+async def test_a_copy_starts_whoever_made_it(server: EmbeddedPostgres, tmp_path: Path) -> None:
+    server.start("kept")
+    server.stop()
+    # As root, the copy belongs to root, and the server runs under another account.
+    shutil.copytree(server.directory, tmp_path / "restored")
+    restored = EmbeddedPostgres(tmp_path / "restored")
+    try:
+        assert await answer(restored.start("kept")) == 42
+    finally:
+        restored.stop()
 
 
 def test_only_the_owner_reaches_the_socket(server: EmbeddedPostgres) -> None:
