@@ -14,7 +14,7 @@ from holdfast.service import error_from_rpc
 from holdfast.v1 import coordinator_service_pb2 as pb
 from holdfast.v1 import worker_pb2
 from tests.support.coordinator import Caller, running_coordinator
-from tests.support.scripted_worker import ScriptedWorker, completed, ref, until
+from tests.support.scripted_worker import ScriptedWorker, ref, until
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ async def test_more_facts_than_can_wait_come_with_the_next_stream(
         noted = [
             worker.fact(notice=worker_pb2.RunNotice(run=run, type="NOTED", message=str(number))) for number in range(40)
         ]
-        last = worker.fact(run_finished=completed(operation_id, 1))
+        last = worker.fact(run_finished=caller.completed(operation_id, 1))
         worker.runs.clear()
         await worker.settled(last)
         assert set(noted) <= worker.acknowledged

@@ -10,7 +10,7 @@ import pytest
 
 from holdfast.v1 import checkpoint_pb2, worker_pb2
 from tests.support.coordinator import Caller, running_coordinator
-from tests.support.scripted_worker import ScriptedWorker, completed, failed, ref
+from tests.support.scripted_worker import ScriptedWorker, failed, ref
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ async def test_a_watcher_sees_the_newest_checkpoint_and_no_gap(caller: Caller) -
             await save(caller, worker, operation.operation_id, 1, unit)
             await asyncio.wait_for(both.wait(), 30)
         worker.runs.clear()
-        await worker.settled(worker.fact(run_finished=completed(operation.operation_id, 1)))
+        await worker.settled(worker.fact(run_finished=caller.completed(operation.operation_id, 1)))
         await asyncio.wait_for(watching, 30)
         assert seen == sorted(seen)
         assert {2, 3} <= set(seen)

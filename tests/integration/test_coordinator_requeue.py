@@ -14,7 +14,7 @@ from coordinator.transitions import queue_status
 from holdfast.errors import AtCapacity, HoldfastError, NotPossible, Unavailable
 from holdfast.v1 import worker_pb2
 from tests.support.coordinator import Caller, running_coordinator
-from tests.support.scripted_worker import ScriptedWorker, completed, ref, until
+from tests.support.scripted_worker import ScriptedWorker, ref, until
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ async def test_a_worker_that_says_no_costs_neither_attempts_nor_a_row_each(
         # The 1st, 2nd, 4th, 8th, 16th and 32nd of forty.
         assert story == ["CREATED", "CLAIMED", *["PUT_BACK"] * 6, "CLAIMED"]
         assert await claims(caller, operation_id) == [(1, None)]
-        worker.fact(run_finished=completed(operation_id, 1))
+        worker.fact(run_finished=caller.completed(operation_id, 1))
         await caller.reaches(operation_id, "COMPLETED")
 
 
@@ -105,7 +105,7 @@ async def test_waiting_operations_and_resting_workers_hold_up_nobody(caller: Cal
         await taking.register()
         assert (await taking.assigned())[0] == first
         taking.runs.clear()
-        taking.fact(run_finished=completed(first, 1))
+        taking.fact(run_finished=caller.completed(first, 1))
         await caller.reaches(first, "COMPLETED")
         # An operation that waits for long does not hold up what came after it.
         text = "UPDATE operations SET requeues = 9, not_before = clock_timestamp() + interval '1 hour' WHERE id = $1"

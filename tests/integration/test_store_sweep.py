@@ -15,7 +15,7 @@ from holdfast.checkpoints.store import UNFINISHED
 from holdfast.v1 import checkpoint_service_pb2 as pb
 from tests.integration.test_store_identity import crashed, resumed, tree
 from tests.support.coordinator import Caller, running_coordinator
-from tests.support.scripted_worker import ScriptedWorker, completed
+from tests.support.scripted_worker import ScriptedWorker
 
 DAY = 86400.0
 HOUR = 3600.0
@@ -157,9 +157,8 @@ async def test_only_what_no_operation_needs_goes(database_url: str, tmp_path: Pa
         done = await crashed(caller, worker, 4, 5)
         write_artifacts(store, f"{done}/model-1", {"m": b"1"}, {})
         await resumed(caller, worker, done)
-        write_artifacts(store, f"{done}/model-2", {"m": b"2"}, {})
         worker.runs.clear()
-        worker.fact(run_finished=completed(done, 2))
+        worker.fact(run_finished=caller.completed(done, 2))
         await caller.reaches(done, "COMPLETED")
         # It failed; its last checkpoint, and its model, may still be reported or found.
         failed = await crashed(caller, worker, 4, 5)
