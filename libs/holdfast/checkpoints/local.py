@@ -44,7 +44,8 @@ class LocalStore:
         _make_directories(directory)
         if (directory / MANIFEST).exists():
             raise FileExistsError(f"{directory} already holds a manifest: nothing is ever written over")
-        _write(directory / UNFINISHED, [unfinished])
+        # Not synced: it tells of a killed writer. What a power cut leaves may stay for ever.
+        _write(directory / UNFINISHED, [unfinished], sync=False)
         for name, parts in files.items():
             _write(directory / safe_name(name), parts)
         _sync_directory(directory)
@@ -150,14 +151,15 @@ class LocalStore:
         return place
 
 
-def _write(path: Path, parts: Parts) -> None:
+def _write(path: Path, parts: Parts, *, sync: bool = True) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     try:
         for part in parts:
             view = memoryview(part).cast("B")
             while view:
                 view = view[os.write(descriptor, view) :]
-        os.fsync(descriptor)
+        if sync:
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
