@@ -224,7 +224,9 @@ def result_path(kind: str | None, result: bytes | None) -> str:
         return ""
     if kind == "TRAINING":
         return operation_pb2.TrainingResult.FromString(result).model_uri
-    return operation_pb2.BacktestResult.FromString(result).result_uri
+    if kind == "BACKTEST":
+        return operation_pb2.BacktestResult.FromString(result).result_uri
+    return ""
 
 
 def timestamp(time: datetime | None) -> Timestamp | None:

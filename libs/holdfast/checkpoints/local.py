@@ -50,7 +50,8 @@ class LocalStore:
         try:
             check_room(directory, needed)
             _make_directories(directory, made)
-            _write(directory / UNFINISHED, [unfinished], made)
+            # Not synced: it tells of a killed writer. What a power cut leaves may stay for ever.
+            _write(directory / UNFINISHED, [unfinished], made, sync=False)
             for name, parts in files.items():
                 _write(directory / safe_name(name), parts, made)
             _sync_directory(directory)
@@ -163,7 +164,7 @@ class LocalStore:
         return place
 
 
-def _write(path: Path, parts: Parts, made: list[Path]) -> None:
+def _write(path: Path, parts: Parts, made: list[Path], *, sync: bool = True) -> None:
     new = not path.exists()  # what a crash left there is written over, but it is not this call's to remove
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     try:
@@ -173,7 +174,8 @@ def _write(path: Path, parts: Parts, made: list[Path]) -> None:
             view = memoryview(part).cast("B")
             while view:
                 view = view[os.write(descriptor, view) :]
-        os.fsync(descriptor)
+        if sync:
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
