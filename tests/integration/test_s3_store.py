@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from moto.server import ThreadedMotoServer
@@ -21,7 +22,7 @@ from holdfast.checkpoints import (
     write_artifacts,
 )
 from holdfast.checkpoints.identity import claim_store, owner_of, read_store_id
-from holdfast.errors import Corrupted, InvalidRequest, NotFound, Unavailable
+from holdfast.errors import Corrupted, InvalidRequest, NotFound, StoreFull, Unavailable
 from holdfast.v1 import checkpoint_pb2
 from tests.unit.checkpoints.support import ListeningRun
 
@@ -109,6 +110,47 @@ def test_a_bucket_that_does_not_answer_is_told_as_such(store: Store, monkeypatch
         list(nowhere.list())
     assert caught.value.reason == "STORE_UNAVAILABLE"
     assert "s3://no-such-bucket/quant" in caught.value.message
+
+
+class FullServer:
+    """The real client, whose server has no room from the n-th object on; the words are MinIO's."""
+
+    def __init__(self, client: Any, room: int, answer: str) -> None:
+        self._client, self._room, self._answer = client, room, answer
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def put(self, *args: Any, **kwargs: Any) -> Any:
+        from obstore.exceptions import GenericError
+
+        self._room -= 1
+        if self._room < 0:
+            raise GenericError(self._answer)
+        return self._client.put(*args, **kwargs)
+
+
+@pytest.mark.parametrize("room", [0, 1, 2])
+def test_a_full_server_is_told_from_a_broken_one_and_nothing_stays(
+    store: Store, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    full = "Server returned non-2xx status code: 507 Insufficient Storage: <Code>XMinioStorageFull</Code>"
+    client = store._obstore  # type: ignore[attr-defined]
+    for answer, error in ((full, StoreFull), ("Server returned 500 Internal Server Error", Exception)):
+        monkeypatch.setattr(store, "_obstore", FullServer(client, room, answer))
+        with pytest.raises(error) as caught:
+            write_artifacts(store, f"op-full-{room}/1-1", {"a": b"first", "b": b"other"}, {})
+        assert isinstance(caught.value, StoreFull) is (error is StoreFull)
+        assert list(store.list(f"op-full-{room}")) == []
+    monkeypatch.setattr(store, "_obstore", client)
+    assert write_artifacts(store, f"op-full-{room}/1-1", {"a": b"first"}, {}).size_bytes
+
+
+def test_what_stands_there_is_not_touched_by_a_second_write(store: Store) -> None:
+    write_artifacts(store, "op-twice/1-1", {"a": b"first"}, {})
+    with pytest.raises(FileExistsError):
+        write_artifacts(store, "op-twice/1-1", {"a": b"second"}, {})
+    assert read_artifacts(store, "op-twice/1-1").files == {"a": b"first"}
 
 
 def test_a_changed_or_missing_object_is_refused(store: Store) -> None:
