@@ -84,29 +84,19 @@ class Canceller:
 
     async def _tell(self, operation_id: str, attempt: int) -> None:
         store = self._store.patient()
+        run = worker_pb2.RunRef(operation_id=operation_id, attempt=attempt)
         missing = 0.0
         try:
             while True:
-                operation = await store.find(operation_id)
-                if operation is None or (operation.attempt, operation.status) != (attempt, Status.CANCELLING):
-                    return
-                worker = self._registry.find(operation.worker_id)
-                link = self._supervision.link(worker) if worker is not None else None
-                if link is None:
-                    # It tells us when it comes back with the run; if it never does, the orphan rule ends it.
-                    return
                 try:
-                    await link.cancel(worker_pb2.RunRef(operation_id=operation_id, attempt=attempt), "by request")
+                    if await self._told(store, run):
+                        return
                     missing = 0.0
                 except NotFound:
                     missing += RETRY
                     if missing > PATIENCE_WITHOUT_RUN:
-                        await self._without_run(store, operation)
+                        await self._without_run(store, run)
                         return
-                except Unavailable as error:
-                    log.info("Cancel not delivered yet", operation=operation_id, error=error.message)
-                except HoldfastError as error:
-                    log.warning("Cancel refused", operation=operation_id, reason=error.reason, error=error.message)
                 except Exception:
                     # The operation must not stay CANCELLING because one try met a defect.
                     log.exception("Cancel met a defect", operation=operation_id)
@@ -114,9 +104,30 @@ class Canceller:
         finally:
             self._telling.discard((operation_id, attempt))
 
-    async def _without_run(self, store: Store, operation: Operation) -> None:
-        message = f"Cancelled; worker {operation.worker_id} has no run of it"
+    async def _told(self, store: Store, run: worker_pb2.RunRef) -> bool:
+        """One try; True when no other is needed. Raises NotFound: the worker has no such run."""
+        operation = await store.find(run.operation_id)
+        if operation is None or (operation.attempt, operation.status) != (run.attempt, Status.CANCELLING):
+            return True
+        worker = self._registry.find(operation.worker_id)
+        link = self._supervision.link(worker) if worker is not None else None
+        if link is None:
+            # It tells us when it comes back with the run; if it never does, the orphan rule ends it.
+            return True
+        try:
+            await link.cancel(run, "by request")
+        except NotFound:
+            raise
+        except Unavailable as error:
+            log.info("Cancel not delivered yet", operation=run.operation_id, error=error.message)
+        except HoldfastError as error:
+            log.warning("Cancel refused", operation=run.operation_id, reason=error.reason, error=error.message)
+        return False
+
+    async def _without_run(self, store: Store, run: worker_pb2.RunRef) -> None:
+        operation = await store.find(run.operation_id)
+        message = f"Cancelled; worker {operation.worker_id if operation else ''} has no run of it"
         await store.end(
-            operation.id, operation.attempt, Cause.ORPHAN, Status.CANCELLED, "CANCELLED", message,
+            run.operation_id, run.attempt, Cause.ORPHAN, Status.CANCELLED, "CANCELLED", message,
             failure=failure("CANCELLED", message),
         )  # fmt: skip
