@@ -46,5 +46,5 @@ def test_networks_are_checked_at_the_start(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("HOLDFAST_WORKER_NETWORKS", "10.0.0.0/24, fd00::/8,")
     assert [str(network) for network in load_settings().networks] == ["10.0.0.0/24", "fd00::/8"]
     monkeypatch.setenv("HOLDFAST_WORKER_NETWORKS", "10.0.0.0/24,the office")
-    with pytest.raises(InvalidRequest, match="HOLDFAST_WORKER_NETWORKS.*the office"):
+    with pytest.raises(InvalidRequest, match="the office"):
         load_settings()
