@@ -177,7 +177,8 @@ async def test_a_newer_epoch_wins(database_url: str) -> None:
 async def test_two_migrations_at_once_take_turns(empty_database_url: str) -> None:
     databases = [await Database.connect(empty_database_url) for _ in range(2)]
     done = await asyncio.gather(*(migrate(database) for database in databases))
-    assert sorted(len(names) for names in done) == [0, 1]
+    fewest, most = sorted(len(names) for names in done)
+    assert fewest == 0 < most
     for database in databases:
         await database.close()
 

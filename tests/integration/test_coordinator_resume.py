@@ -251,7 +251,7 @@ async def test_a_resume_that_no_worker_takes_goes_back_and_keeps_the_checkpoint(
 
     worker.refusals = [AtCapacity("No free slot here.", reason="NO_FREE_SLOT")]
     await caller.resume(operation_id)
-    assert await worker.assigned(2) == (operation_id, 3)
+    assert await worker.assigned(2) == (operation_id, 2)
     _, checkpoint = worker.assignments[1]
     assert checkpoint is not None
     assert checkpoint.checkpoint_id == f"{operation_id}/1-5"

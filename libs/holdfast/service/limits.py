@@ -11,9 +11,10 @@ RESPONSE_BYTES = 64 * MIB
 FACT_BYTES = 1 * MIB
 # Calls that a server reads and answers at once. A request larger than LARGE_BYTES keeps its place until it is answered,
 # a smaller one until it is read: so few large ones are in memory together, and none holds up a small one for long.
-READERS, LARGE_BYTES = 8, 256 * 1024
-# What large requests may leave to the garbage collector.
-COLLECT_BYTES = 64 * MIB
+READERS, LARGE_BYTES = 4, 256 * 1024
+# Of large requests, until the garbage collector is called: 50 of 4 MiB at once cost the coordinator 290 MB, and 800 MB
+# with eight times as much. A collection takes some tens of milliseconds.
+COLLECT_BYTES = 8 * MIB
 # Those that wait for a place, for how long, and how long a caller may take to send its request.
 WAITING_CALLS, WAIT_SECONDS, READ_SECONDS = 512, 10.0, 10.0
 # Whatever else holds a call open: a server refuses more, without reading them.

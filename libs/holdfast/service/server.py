@@ -71,6 +71,8 @@ def create_server(listen: str, services: Sequence[Service]) -> Server:
         *SHARED_OPTIONS,
         ("grpc.max_receive_message_length", REQUEST_BYTES),
         ("grpc.max_send_message_length", RESPONSE_BYTES),
+        # What is not read yet stays with the sender, however fast the connection is.
+        ("grpc.http2.bdp_probe", 0),
         # Without this, two processes could share a port and split its calls between them.
         ("grpc.so_reuseport", 0),
         ("grpc.http2.min_recv_ping_interval_without_data_ms", KEEPALIVE_MS // 2),

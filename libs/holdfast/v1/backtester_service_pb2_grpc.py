@@ -78,7 +78,7 @@ class BacktesterServiceServicer:
 
     def StartBacktest(self, request, context):
         """RESOURCE_EXHAUSTED / NO_FREE_SLOT, FAILED_PRECONDITION / WORKER_DRAINING, ABORTED / STALE_ATTEMPT (also for a stale
-        coordinator). The same assignment again is answered as the first time.
+        coordinator) or COORDINATOR_UNPROVEN. The same assignment again is answered as the first time.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -41,7 +41,7 @@ class BacktesterServiceStub:
     def __new__(cls, channel: _aio.Channel) -> BacktesterServiceAsyncStub: ...
     StartBacktest: _grpc.UnaryUnaryMultiCallable[_backtester_service_pb2.BacktesterServiceStartBacktestRequest, _backtester_service_pb2.BacktesterServiceStartBacktestResponse]
     """RESOURCE_EXHAUSTED / NO_FREE_SLOT, FAILED_PRECONDITION / WORKER_DRAINING, ABORTED / STALE_ATTEMPT (also for a stale
-    coordinator). The same assignment again is answered as the first time.
+    coordinator) or COORDINATOR_UNPROVEN. The same assignment again is answered as the first time.
     """
     ResumeBacktest: _grpc.UnaryUnaryMultiCallable[_backtester_service_pb2.BacktesterServiceResumeBacktestRequest, _backtester_service_pb2.BacktesterServiceResumeBacktestResponse]
     """The same, continuing from a checkpoint."""
@@ -64,7 +64,7 @@ class BacktesterServiceAsyncStub(BacktesterServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     StartBacktest: _aio.UnaryUnaryMultiCallable[_backtester_service_pb2.BacktesterServiceStartBacktestRequest, _backtester_service_pb2.BacktesterServiceStartBacktestResponse]  # type: ignore[assignment]
     """RESOURCE_EXHAUSTED / NO_FREE_SLOT, FAILED_PRECONDITION / WORKER_DRAINING, ABORTED / STALE_ATTEMPT (also for a stale
-    coordinator). The same assignment again is answered as the first time.
+    coordinator) or COORDINATOR_UNPROVEN. The same assignment again is answered as the first time.
     """
     ResumeBacktest: _aio.UnaryUnaryMultiCallable[_backtester_service_pb2.BacktesterServiceResumeBacktestRequest, _backtester_service_pb2.BacktesterServiceResumeBacktestResponse]  # type: ignore[assignment]
     """The same, continuing from a checkpoint."""
@@ -90,7 +90,7 @@ class BacktesterServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_backtester_service_pb2.BacktesterServiceStartBacktestResponse, _abc.Awaitable[_backtester_service_pb2.BacktesterServiceStartBacktestResponse]]:
         """RESOURCE_EXHAUSTED / NO_FREE_SLOT, FAILED_PRECONDITION / WORKER_DRAINING, ABORTED / STALE_ATTEMPT (also for a stale
-        coordinator). The same assignment again is answered as the first time.
+        coordinator) or COORDINATOR_UNPROVEN. The same assignment again is answered as the first time.
         """
 
     @_abc_1.abstractmethod

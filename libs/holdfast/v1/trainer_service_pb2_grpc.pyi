@@ -41,7 +41,7 @@ class TrainerServiceStub:
     def __new__(cls, channel: _aio.Channel) -> TrainerServiceAsyncStub: ...
     StartTraining: _grpc.UnaryUnaryMultiCallable[_trainer_service_pb2.TrainerServiceStartTrainingRequest, _trainer_service_pb2.TrainerServiceStartTrainingResponse]
     """RESOURCE_EXHAUSTED / NO_FREE_SLOT, FAILED_PRECONDITION / WORKER_DRAINING, ABORTED / STALE_ATTEMPT (also for a stale
-    coordinator). The same assignment again is answered as the first time.
+    coordinator) or COORDINATOR_UNPROVEN. The same assignment again is answered as the first time.
     """
     ResumeTraining: _grpc.UnaryUnaryMultiCallable[_trainer_service_pb2.TrainerServiceResumeTrainingRequest, _trainer_service_pb2.TrainerServiceResumeTrainingResponse]
     """The same, continuing from a checkpoint."""
@@ -64,7 +64,7 @@ class TrainerServiceAsyncStub(TrainerServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     StartTraining: _aio.UnaryUnaryMultiCallable[_trainer_service_pb2.TrainerServiceStartTrainingRequest, _trainer_service_pb2.TrainerServiceStartTrainingResponse]  # type: ignore[assignment]
     """RESOURCE_EXHAUSTED / NO_FREE_SLOT, FAILED_PRECONDITION / WORKER_DRAINING, ABORTED / STALE_ATTEMPT (also for a stale
-    coordinator). The same assignment again is answered as the first time.
+    coordinator) or COORDINATOR_UNPROVEN. The same assignment again is answered as the first time.
     """
     ResumeTraining: _aio.UnaryUnaryMultiCallable[_trainer_service_pb2.TrainerServiceResumeTrainingRequest, _trainer_service_pb2.TrainerServiceResumeTrainingResponse]  # type: ignore[assignment]
     """The same, continuing from a checkpoint."""
@@ -90,7 +90,7 @@ class TrainerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_trainer_service_pb2.TrainerServiceStartTrainingResponse, _abc.Awaitable[_trainer_service_pb2.TrainerServiceStartTrainingResponse]]:
         """RESOURCE_EXHAUSTED / NO_FREE_SLOT, FAILED_PRECONDITION / WORKER_DRAINING, ABORTED / STALE_ATTEMPT (also for a stale
-        coordinator). The same assignment again is answered as the first time.
+        coordinator) or COORDINATOR_UNPROVEN. The same assignment again is answered as the first time.
         """
 
     @_abc_1.abstractmethod

@@ -43,3 +43,11 @@ def test_a_bad_value_names_its_variable(monkeypatch: pytest.MonkeyPatch, variabl
         load_settings()
     assert caught.value.reason == "INVALID_SETTING"
     assert [violation.path for violation in caught.value.violations] == [variable]
+
+
+def test_networks_are_checked_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOLDFAST_WORKER_NETWORKS", "10.0.0.0/24, fd00::/8,")
+    assert [str(network) for network in load_settings().networks] == ["10.0.0.0/24", "fd00::/8"]
+    monkeypatch.setenv("HOLDFAST_WORKER_NETWORKS", "10.0.0.0/24,the office")
+    with pytest.raises(InvalidRequest, match="the office"):
+        load_settings()
