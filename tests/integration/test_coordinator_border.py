@@ -27,7 +27,7 @@ async def running(caller: Caller, worker: ScriptedWorker) -> str:
     if not worker.connected:
         await worker.register()
     operation = await caller.start()
-    await worker.assigned(len(worker.assignments) + 1)
+    await worker.given(operation.operation_id)
     await caller.reaches(operation.operation_id, "RUNNING")
     return operation.operation_id
 
@@ -87,7 +87,7 @@ async def test_what_only_adorns_a_fact_is_left_out(caller: Caller) -> None:
         checkpoint.create_time.seconds = 2**50
         run = ref(operation_id, 1)
         await worker.settled(worker.fact(checkpoint_saved=worker_pb2.CheckpointSaved(run=run, checkpoint=checkpoint)))
-        report = failed(operation_id, 1, log_tail=["x" * 10_000] * 1000, message="y" * 100_000)
+        report = failed(operation_id, 1, log_tail=["x" * 1_000] * 400, message="y" * 100_000)
         report.end_time.seconds = 2**50
         report.progress.update_time.seconds = -(2**50)
         report.progress.units_per_second = float("nan")

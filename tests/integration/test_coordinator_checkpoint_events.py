@@ -80,8 +80,7 @@ async def test_what_a_stop_or_a_failure_saved_is_always_told(caller: Caller) -> 
         await save(caller, worker, operation.operation_id, 1, 1)
         kinds = (checkpoint_pb2.CHECKPOINT_TYPE_CANCELLATION, checkpoint_pb2.CHECKPOINT_TYPE_FAILURE)
         for unit, kind in enumerate(kinds, start=2):
-            checkpoint = caller.write_checkpoint(operation.operation_id, 1, unit)
-            checkpoint.type = kind
+            checkpoint = caller.write_checkpoint(operation.operation_id, 1, unit, kind=kind)
             report = worker_pb2.CheckpointSaved(run=ref(operation.operation_id, 1), checkpoint=checkpoint)
             await worker.settled(worker.fact(checkpoint_saved=report))
         events = await caller.rooms.store.events(operation.operation_id, 0)

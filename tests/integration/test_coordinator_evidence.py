@@ -25,7 +25,7 @@ async def running(caller: Caller, worker: ScriptedWorker) -> str:
     if not worker.connected:
         await worker.register()
     operation = await caller.start()
-    await worker.assigned(len(worker.assignments) + 1)
+    await worker.given(operation.operation_id)
     await caller.reaches(operation.operation_id, "RUNNING")
     return operation.operation_id
 

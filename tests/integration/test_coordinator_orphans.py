@@ -47,7 +47,7 @@ async def running(caller: Caller, worker: ScriptedWorker, max_attempts: int = 0)
     if not worker.connected:
         await worker.register()
     operation = await caller.start(max_attempts=max_attempts)
-    await worker.assigned(len(worker.assignments) + 1)
+    await worker.given(operation.operation_id)
     await caller.reaches(operation.operation_id, "RUNNING")
     return operation.operation_id
 

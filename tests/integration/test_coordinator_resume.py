@@ -47,7 +47,7 @@ async def save(caller: Caller, worker: ScriptedWorker, operation_id: str, attemp
 async def crashed(caller: Caller, worker: ScriptedWorker, *units: int) -> str:
     """A training that saved at these epochs and died."""
     operation_id = (await caller.start()).operation_id
-    await worker.assigned(len(worker.assignments) + 1)
+    await worker.given(operation_id)
     for unit in units:
         await save(caller, worker, operation_id, 1, unit)
     worker.runs.clear()

@@ -47,7 +47,7 @@ async def crash_at(caller: Caller, worker: ScriptedWorker, operation_id: str, at
 async def crashed(caller: Caller, worker: ScriptedWorker, *units: int) -> str:
     """A new training that did so."""
     operation_id = (await caller.start()).operation_id
-    await worker.assigned(len(worker.assignments) + 1)
+    await worker.given(operation_id)
     await crash_at(caller, worker, operation_id, 1, *units)
     return operation_id
 

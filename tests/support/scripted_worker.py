@@ -194,6 +194,13 @@ class ScriptedWorker:
         run = self.assignments[number - 1][0].run
         return run.operation_id, run.attempt
 
+    async def given(self, operation_id: str) -> None:
+        """Until it was given this operation; that may be before the start of it is answered."""
+        await until(
+            lambda: any(assignment.run.operation_id == operation_id for assignment, _ in self.assignments),
+            f"the assignment of {operation_id} to {self.id}",
+        )
+
     def heartbeat(self) -> None:
         """What runs now."""
         runs = [ref(*run) for run in self.runs.items()]

@@ -19,13 +19,13 @@ def write_checkpoint(
     *,
     data_digest: str = "",
     content: bytes = b"weights",
+    kind: checkpoint_pb2.CheckpointType = checkpoint_pb2.CHECKPOINT_TYPE_PERIODIC,
     kind_word: str = "",
 ) -> checkpoint_pb2.Checkpoint:
     """A checkpoint as a worker's run writes it; nobody is told.
 
     `kind_word`: of a type that today's program does not know.
     """
-    kind = checkpoint_pb2.CHECKPOINT_TYPE_PERIODIC
     checkpoint = checkpoint_pb2.Checkpoint(
         checkpoint_id=checkpoint_id(operation_id, attempt, unit, 0, kind),
         operation_id=operation_id,

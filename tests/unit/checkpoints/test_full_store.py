@@ -123,7 +123,7 @@ def test_the_first_error_is_the_one_that_is_raised(tmp_path: Path, disk: Disk, m
         raise OSError(errno.EROFS, "Read-only file system", str(path))
 
     monkeypatch.setattr(Path, "unlink", stuck)
-    disk.fails_in, disk.number = 8, errno.EIO
+    disk.fails_in, disk.number = 10, errno.EIO
     with pytest.raises(OSError, match="Input/output error") as caught:
         write_artifacts(open_store(str(tmp_path)), "op/1-1", FILES, {})
     assert any("model.bin was left behind" in note for note in caught.value.__notes__)
@@ -156,7 +156,7 @@ def test_the_saver_passes_the_kind_of_an_error(tmp_path: Path, disk: Disk) -> No
         saver.write("op/1-1", PARTS, {})
     assert (full.value.path, full.value.needed) == (str(tmp_path / "op/1-1"), 5010)
     assert full.value.free is not None
-    disk.fails_in, disk.number = 8, errno.EIO
+    disk.fails_in, disk.number = 10, errno.EIO
     with pytest.raises(OSError, match="Input/output") as broken:
         saver.write("op/1-1", PARTS, {})
     assert broken.value.errno == errno.EIO

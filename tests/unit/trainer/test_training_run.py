@@ -281,7 +281,7 @@ def full(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     state = [True]
 
     def check(directory: Path, needed: int) -> None:
-        if state and directory.parent.name == "models":
+        if state and directory.name.startswith("model-"):
             raise OSError(28, "No space left on device", str(directory))
 
     monkeypatch.setattr(local, "check_room", check)
@@ -294,10 +294,10 @@ def test_a_model_that_finds_no_room_fails_with_a_reason_and_the_rest_is_kept(
     monkeypatch.setenv("STORE_FULL_WAIT_SECONDS", "0")
     place = make()
     run = place.run()
-    with pytest.raises(StoreFull, match="models/training-1-1") as caught:
+    with pytest.raises(StoreFull, match="training-1/model-1") as caught:
         execute(run)
     assert caught.value.reason == "STORE_FULL"
-    assert not (place.directory / "store" / "models").exists()
+    assert not list((place.directory / "store").rglob("model-*"))
     full.clear()
     # All that is done again is the test of the best model.
     again, outcome = place.attempt_once()
