@@ -80,6 +80,7 @@ class Supervision:
     def _forget(self, worker: Worker) -> None:
         session = self._sessions.get(worker.id)
         if session is not None and session.worker is worker:
+            del self._sessions[worker.id]
             session.end()
 
     def link(self, worker: Worker) -> WorkerLink | None:
