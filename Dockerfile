@@ -33,17 +33,17 @@ COPY --from=install-coordinator /venv /venv
 ENV HOLDFAST_LISTEN=0.0.0.0:7400
 EXPOSE 7400
 HEALTHCHECK --interval=5s --timeout=5s --start-period=20s CMD ["holdfast", "status", "--json"]
-CMD ["python", "-m", "coordinator"]
+CMD ["python", "-m", "holdfast.services.coordinator"]
 
 FROM runtime AS trainer
 COPY --from=install-trainer /venv /venv
 ENV HOLDFAST_LISTEN=0.0.0.0:7401
-CMD ["python", "-m", "trainer"]
+CMD ["python", "-m", "holdfast.services.trainer"]
 
 FROM runtime AS backtester
 COPY --from=install-backtester /venv /venv
 ENV HOLDFAST_LISTEN=0.0.0.0:7402
-CMD ["python", "-m", "backtester"]
+CMD ["python", "-m", "holdfast.services.backtester"]
 
 FROM runtime AS cli
 COPY --from=install-cli /venv /venv

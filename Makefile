@@ -29,7 +29,7 @@ test: $(STAMP)  ## the whole test suite
 lint: $(STAMP)  ## ruff, mypy, buf lint, drift of the generated code
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy libs services scripts benchmarks tests
+	$(BIN)/mypy libs scripts benchmarks tests
 	$(BIN)/buf lint
 	$(BIN)/python scripts/generate_protos.py --check
 

@@ -15,13 +15,13 @@ from pathlib import Path
 
 import yaml
 
-from backtester.run import execute as backtest
 from benchmarks.sidebyside import Timing, interleave, print_table
 from benchmarks.silent_run import Bench, SilentRun, be_quiet
 from holdfast.market import MarketStore
 from holdfast.market.sample import install_sample
+from holdfast.services.backtester.run import execute as backtest
+from holdfast.services.trainer.run import execute as train
 from tests.support.workloads import long_backtest_text, training_text, write_synthetic_bars
-from trainer.run import execute as train
 
 ROUNDS = 8
 BARS = 200_000

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import structlog
 
+from holdfast.run.contract import Assignment, StopKind
 from holdfast.v1 import checkpoint_pb2, operation_pb2
-from holdfast.worker.run import Assignment, StopKind
 
 
 def be_quiet() -> None:
@@ -19,7 +19,7 @@ def be_quiet() -> None:
 
 
 class SilentRun:
-    """Implements holdfast.worker.run.Run; nobody listens."""
+    """Implements holdfast.run.contract.Run; nobody listens."""
 
     def __init__(self, assignment: Assignment) -> None:
         self._assignment = assignment

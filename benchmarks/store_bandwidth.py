@@ -17,8 +17,9 @@ from torch.distributed.checkpoint.state_dict_saver import async_save
 from torch.distributed.checkpoint.state_dict_saver import save as dcp_save
 
 from benchmarks.sidebyside import interleave, print_table
-from holdfast.checkpoints import open_store, read_artifacts, write_artifacts
-from holdfast.checkpoints.tensors import pack_tensors, unpack_tensors
+from holdfast.artifacts.manifest import read_artifacts, write_artifacts
+from holdfast.artifacts.store import open_store
+from holdfast.artifacts.tensors import pack_tensors, unpack_tensors
 
 MEGABYTES = 128
 ROUNDS = 5

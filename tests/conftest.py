@@ -27,8 +27,8 @@ def own_logging() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[TestServer]:
     """The session's server, with the migrated template in it."""
-    from coordinator.database import Database
-    from coordinator.migrations import migrate
+    from holdfast.services.coordinator.postgres.migrations import migrate
+    from holdfast.services.coordinator.postgres.pool import Database
 
     with running_server() as embedded:
         server = TestServer(embedded)

@@ -13,7 +13,7 @@
     ├── InternalError           INTERNAL              a defect of Holdfast
     └── OperationFailed         (client only)         the result was asked of an operation that FAILED or was CANCELLED
 
-A server raises one; `holdfast.service` turns it into google.rpc.Status with ErrorInfo (and BadRequest); the client
+A server raises one; `holdfast.rpc` turns it into google.rpc.Status with ErrorInfo (and BadRequest); the client
 turns that back into the same class with the same fields. Owns no transport.
 """
 

@@ -1,4 +1,4 @@
-"""The backtester's process: `python -m backtester`."""
+"""The backtester's process: `python -m holdfast.services.backtester`."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import sys
 from holdfast.worker import run_worker
 
 # Imported before the first fork, so that a run starts with torch loaded and the kernel compiled.
-PRELOAD = ("backtester.run",)
+PRELOAD = ("holdfast.services.backtester.run",)
 
 
 def main() -> int:
     """Serves until stopped; returns the exit code."""
-    return run_worker("backtester", execute="backtester.run:execute", preload=PRELOAD)
+    return run_worker("backtester", execute="holdfast.services.backtester.run:execute", preload=PRELOAD)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 import safetensors
 
-from holdfast.checkpoints import Buffer
+from holdfast.artifacts.store import Buffer
 
 __all__ = ["Array", "pack_arrays", "unpack_arrays"]
 

@@ -12,10 +12,10 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from backtester.panel import Panel
-from backtester.portfolio import FLAT, KEEP, LONG, SHORT
 from holdfast.errors import NotPossible
-from holdfast.networks import InputWindows
+from holdfast.models.networks import InputWindows
+from holdfast.services.backtester.panel import Panel
+from holdfast.services.backtester.portfolio import FLAT, KEEP, LONG, SHORT
 from holdfast.strategy import Strategy
 from holdfast.strategy.decisions import Decisions
 

@@ -21,8 +21,19 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from backtester import _numba_cache
-from backtester.portfolio import ACCOUNT, FLAT, KEEP, LONG, NEVER, POSITION, RULES, SHORT, TRADE, ExitReason
+from holdfast.services.backtester import _numba_cache
+from holdfast.services.backtester.portfolio import (
+    ACCOUNT,
+    FLAT,
+    KEEP,
+    LONG,
+    NEVER,
+    POSITION,
+    RULES,
+    SHORT,
+    TRADE,
+    ExitReason,
+)
 
 _numba_cache.place()
 

@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from backtester.inference import Inference
-from backtester.panel import Panel, align
-from backtester.resume import Identity
-from backtester.state import make_rules
-from holdfast.bundle import Bundle, load_bundle
-from holdfast.checkpoints import Store
+from holdfast.artifacts.store import Store
 from holdfast.errors import InvalidRequest, NotFound, NotPossible, Unavailable, Violation
+from holdfast.features.inputs import build_inputs
 from holdfast.market import Bars, MarketStore
+from holdfast.models.bundle import Bundle, load_bundle
+from holdfast.services.backtester.inference import Inference
+from holdfast.services.backtester.panel import Panel, align
+from holdfast.services.backtester.resume import Identity
+from holdfast.services.backtester.state import make_rules
 from holdfast.strategy import Strategy, parse_strategy
-from holdfast.strategy.inputs import build_inputs
 from holdfast.v1 import operation_pb2
 
 __all__ = ["Prepared", "prepare"]

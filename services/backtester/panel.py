@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from backtester.state import Prices
 from holdfast.errors import InvalidRequest, Violation
 from holdfast.market import Bars
+from holdfast.services.backtester.state import Prices
 
 __all__ = ["Panel", "align"]
 

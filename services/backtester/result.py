@@ -21,11 +21,11 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from backtester import metrics
-from backtester.panel import Panel
-from backtester.portfolio import LONG, ExitReason
-from backtester.state import KernelState, make_rules
-from holdfast.checkpoints import exact
+from holdfast.artifacts import exact
+from holdfast.services.backtester import metrics
+from holdfast.services.backtester.panel import Panel
+from holdfast.services.backtester.portfolio import LONG, ExitReason
+from holdfast.services.backtester.state import KernelState, make_rules
 
 __all__ = ["Outcome", "buy_and_hold", "measure", "result_files"]
 

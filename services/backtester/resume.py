@@ -12,12 +12,13 @@ from typing import Any, Final
 
 import structlog
 
-from backtester.portfolio import KEEP
-from backtester.state import KernelState
-from holdfast.checkpoints import LoadedCheckpoint, Snapshot
+from holdfast.artifacts.catalogue import LoadedCheckpoint
+from holdfast.artifacts.checkpoint import Snapshot
 from holdfast.errors import Corrupted, NotPossible
 from holdfast.fingerprint import changes, fingerprint
-from holdfast.worker.run import Run
+from holdfast.run.contract import Run
+from holdfast.services.backtester.portfolio import KEEP
+from holdfast.services.backtester.state import KernelState
 
 __all__ = ["KERNEL", "UNIT", "Identity", "Notes", "restore", "take"]
 

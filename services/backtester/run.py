@@ -14,26 +14,23 @@ from typing import Final
 
 import structlog
 
-from backtester.loading import Prepared, prepare
-from backtester.result import buy_and_hold, measure, result_files
-from backtester.resume import UNIT, Notes, restore, take
-from backtester.state import KernelState
-from holdfast.checkpoints import (
-    CheckpointWriter,
-    FinalWrites,
-    Pace,
-    Snapshot,
-    Store,
-    load_checkpoint,
-    open_store,
-    write_artifacts,
-)
+from holdfast.artifacts.catalogue import load_checkpoint
+from holdfast.artifacts.checkpoint import Snapshot
+from holdfast.artifacts.manifest import write_artifacts
+from holdfast.artifacts.store import Store, open_store
+from holdfast.checkpoints import FinalWrites
 from holdfast.determinism import make_deterministic
 from holdfast.errors import InternalError
 from holdfast.market import MarketStore
+from holdfast.run.contract import Run, RunStopped
+from holdfast.run.pace import Pace
+from holdfast.run.writer import CheckpointWriter
+from holdfast.services.backtester.loading import Prepared, prepare
+from holdfast.services.backtester.result import buy_and_hold, measure, result_files
+from holdfast.services.backtester.resume import UNIT, Notes, restore, take
+from holdfast.services.backtester.state import KernelState
 from holdfast.settings import load_settings
 from holdfast.v1 import checkpoint_pb2, operation_pb2
-from holdfast.worker.run import Run, RunStopped
 
 __all__ = ["execute"]
 

@@ -13,11 +13,22 @@ from typing import Any, Final
 
 import numpy as np
 
-from backtester import kernel
-from backtester._arrays import Array, pack_arrays, unpack_arrays
-from backtester.portfolio import ACCOUNT, FLAT, KEEP, LONG, NEVER, POSITION, RULES, SHORT, TRADE, ExitReason
-from holdfast.checkpoints import Buffer
+from holdfast.artifacts.store import Buffer
 from holdfast.errors import Corrupted, NotPossible
+from holdfast.services.backtester import kernel
+from holdfast.services.backtester._arrays import Array, pack_arrays, unpack_arrays
+from holdfast.services.backtester.portfolio import (
+    ACCOUNT,
+    FLAT,
+    KEEP,
+    LONG,
+    NEVER,
+    POSITION,
+    RULES,
+    SHORT,
+    TRADE,
+    ExitReason,
+)
 
 __all__ = ["KernelState", "Prices", "make_rules"]
 

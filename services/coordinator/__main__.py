@@ -1,11 +1,11 @@
-"""`python -m coordinator [adopt-store]`: settings in, exit code out."""
+"""`python -m holdfast.services.coordinator [adopt-store]`: settings in, exit code out."""
 
 from __future__ import annotations
 
 import sys
 
-from coordinator import process
-from holdfast.service import Signals, configure_logging, run_process
+from holdfast.rpc import Signals, configure_logging, run_process
+from holdfast.services.coordinator import app as process
 from holdfast.settings import load_settings
 
 ADOPT_STORE = "adopt-store"

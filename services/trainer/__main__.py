@@ -1,4 +1,4 @@
-"""`python -m trainer`: a worker that trains."""
+"""`python -m holdfast.services.trainer`: a worker that trains."""
 
 from __future__ import annotations
 
@@ -8,4 +8,10 @@ from holdfast.worker import run_worker
 
 if __name__ == "__main__":
     # Making an optimiser imports torch._dynamo, which takes seconds: loaded once here, before runs are forked.
-    sys.exit(run_worker("trainer", execute="trainer.run:execute", preload=["trainer.run", "torch._dynamo"]))
+    sys.exit(
+        run_worker(
+            "trainer",
+            execute="holdfast.services.trainer.run:execute",
+            preload=["holdfast.services.trainer.run", "torch._dynamo"],
+        )
+    )

@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from holdfast.services.trainer.metrics import classification_metrics, regression_metrics
+from holdfast.services.trainer.objective import Loss
+from holdfast.services.trainer.samples import Samples
 from holdfast.strategy import CLASSES
-from trainer.metrics import classification_metrics, regression_metrics
-from trainer.objective import Loss
-from trainer.samples import Samples
 
 __all__ = ["COLUMNS", "Evaluator"]
 

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from holdfast.errors import NotPossible
+from holdfast.run.contract import Run, RunStopped
+from holdfast.services.trainer.evaluation import Evaluator
+from holdfast.services.trainer.objective import Loss
+from holdfast.services.trainer.samples import Samples
+from holdfast.services.trainer.saving import Saver
+from holdfast.services.trainer.state import UNIT, TrainingState
 from holdfast.v1 import operation_pb2
-from holdfast.worker.run import Run, RunStopped
-from trainer.evaluation import Evaluator
-from trainer.objective import Loss
-from trainer.samples import Samples
-from trainer.saving import Saver
-from trainer.state import UNIT, TrainingState
 
 __all__ = ["Plan", "train"]
 

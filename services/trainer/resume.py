@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from holdfast.checkpoints import LoadedCheckpoint
-from holdfast.checkpoints.tensors import unpack_tensors
+from holdfast.artifacts.catalogue import LoadedCheckpoint
+from holdfast.artifacts.tensors import unpack_tensors
 from holdfast.errors import Corrupted, NotPossible
-from trainer.state import FORMAT, TENSORS, TrainingState
+from holdfast.services.trainer.state import FORMAT, TENSORS, TrainingState
 
 __all__ = ["restore"]
 

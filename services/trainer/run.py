@@ -9,32 +9,28 @@ import structlog
 import torch
 
 from holdfast import fingerprint
-from holdfast.bundle import bundle_files
-from holdfast.checkpoints import (
-    CheckpointWriter,
-    FinalWrites,
-    LoadedCheckpoint,
-    Pace,
-    Store,
-    load_checkpoint,
-    open_store,
-    write_artifacts,
-)
+from holdfast.artifacts.catalogue import LoadedCheckpoint, load_checkpoint
+from holdfast.artifacts.manifest import write_artifacts
+from holdfast.artifacts.store import Store, open_store
+from holdfast.checkpoints import FinalWrites
 from holdfast.determinism import make_deterministic, seed_everything
 from holdfast.errors import InternalError, NotPossible
 from holdfast.market import MarketStore
-from holdfast.networks import build_model
+from holdfast.models.bundle import bundle_files
+from holdfast.models.networks import build_model
+from holdfast.run.contract import Assignment, Run, RunStopped
+from holdfast.run.pace import Pace
+from holdfast.run.writer import CheckpointWriter
+from holdfast.services.trainer import objective, resume
+from holdfast.services.trainer.evaluation import COLUMNS
+from holdfast.services.trainer.loop import Plan, train
+from holdfast.services.trainer.samples import Samples, build_samples, read_market
+from holdfast.services.trainer.saving import Saver
+from holdfast.services.trainer.schedule import Patience, Schedule
+from holdfast.services.trainer.state import UNIT, TrainingState
 from holdfast.settings import load_settings
 from holdfast.strategy import Strategy, parse_strategy
 from holdfast.v1 import operation_pb2
-from holdfast.worker.run import Assignment, Run, RunStopped
-from trainer import objective, resume
-from trainer.evaluation import COLUMNS
-from trainer.loop import Plan, train
-from trainer.samples import Samples, build_samples, read_market
-from trainer.saving import Saver
-from trainer.schedule import Patience, Schedule
-from trainer.state import UNIT, TrainingState
 
 __all__ = ["begin", "execute"]
 

@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from holdfast.errors import InvalidRequest, Unavailable, Violation
+from holdfast.features.inputs import build_inputs
+from holdfast.features.normalisation import Normalisation
 from holdfast.market import Bars, MarketStore
-from holdfast.networks import InputWindows
+from holdfast.models.networks import InputWindows
+from holdfast.services.trainer.labels import build_labels
+from holdfast.services.trainer.splits import Span, split
 from holdfast.strategy import Strategy
 from holdfast.strategy.data import Span as Days
-from holdfast.strategy.inputs import build_inputs
-from holdfast.strategy.normalisation import Normalisation
-from trainer.labels import build_labels
-from trainer.splits import Span, split
 
 __all__ = ["Samples", "build_samples", "read_market"]
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from holdfast.checkpoints import CheckpointWriter, FinalWrites, Pace, Snapshot
+from holdfast.artifacts.checkpoint import Snapshot
+from holdfast.checkpoints import FinalWrites
+from holdfast.run.contract import RunStopped
+from holdfast.run.pace import Pace
+from holdfast.run.writer import CheckpointWriter
+from holdfast.services.trainer.state import TrainingState
 from holdfast.v1 import checkpoint_pb2, operation_pb2
-from holdfast.worker.run import RunStopped
-from trainer.state import TrainingState
 
 __all__ = ["Saver"]
 

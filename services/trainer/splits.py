@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.labels import Labels
+from holdfast.services.trainer.labels import Labels
 
 __all__ = ["Span", "split"]
 

@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from holdfast.checkpoints import Buffer, Snapshot
-from holdfast.checkpoints.tensors import pack_tensors
-from trainer.schedule import Patience, Schedule
+from holdfast.artifacts.checkpoint import Snapshot
+from holdfast.artifacts.store import Buffer
+from holdfast.artifacts.tensors import pack_tensors
+from holdfast.services.trainer.schedule import Patience, Schedule
 
 __all__ = ["FORMAT", "TENSORS", "UNIT", "TrainingState"]
 

@@ -16,8 +16,8 @@ import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from holdfast.errors import HoldfastError
+from holdfast.rpc import create_channel
 from holdfast.sdk._loop import run
-from holdfast.service import create_channel
 from holdfast.v1 import (
     backtester_service_pb2,
     backtester_service_pb2_grpc,

@@ -20,15 +20,17 @@ from typing import Final
 import numpy as np
 import torch
 
-from backtester.run import execute
-from holdfast.bundle import bundle_files
-from holdfast.checkpoints import Store, discover_checkpoints, open_store, read_artifacts, write_artifacts
+from holdfast.artifacts.catalogue import discover_checkpoints
+from holdfast.artifacts.manifest import read_artifacts, write_artifacts
+from holdfast.artifacts.store import Store, open_store
+from holdfast.features.inputs import Normalisation, build_inputs, load_market
 from holdfast.market import Bars, MarketStore
-from holdfast.networks import build_model
+from holdfast.models.bundle import bundle_files
+from holdfast.models.networks import build_model
+from holdfast.run.contract import Assignment, RunStopped, StopKind
+from holdfast.services.backtester.run import execute
 from holdfast.strategy import Strategy, parse_strategy
-from holdfast.strategy.inputs import Normalisation, build_inputs, load_market
 from holdfast.v1 import checkpoint_pb2, operation_pb2
-from holdfast.worker.run import Assignment, RunStopped, StopKind
 
 __all__ = ["Backtest", "FakeRun", "Killed", "World", "make_world", "result_digests", "run_killed", "run_uninterrupted"]
 

@@ -15,11 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from holdfast.checkpoints import discover_checkpoints, open_store, read_artifacts
+from holdfast.artifacts.catalogue import discover_checkpoints
+from holdfast.artifacts.manifest import read_artifacts
+from holdfast.artifacts.store import open_store
 from holdfast.market import Bars, MarketStore
+from holdfast.run.contract import Assignment, RunStopped, StopKind
+from holdfast.services.trainer.run import execute
 from holdfast.v1 import checkpoint_pb2, operation_pb2
-from holdfast.worker.run import Assignment, RunStopped, StopKind
-from trainer.run import execute
 
 OPERATION = "training-1"
 DAY = 86_400_000_000_000
@@ -96,7 +98,7 @@ def strategy_text(network: str = "mlp", *, symbols: tuple[str, ...] = ("AAA",), 
 
 @dataclass
 class TrainingRun:
-    """Implements holdfast.worker.run.Run; stops, or dies, when asked for the `interrupt_at`-th time whether to stop."""
+    """A run of the contract; stops, or dies, when asked for the `interrupt_at`-th time whether to stop."""
 
     assignment: Assignment
     interrupt_at: int | None = None

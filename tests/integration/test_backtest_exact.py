@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.checkpoints import load_checkpoint
+from holdfast.artifacts.catalogue import load_checkpoint
+from holdfast.run.contract import StopKind
 from holdfast.v1 import checkpoint_pb2
-from holdfast.worker.run import StopKind
 from tests.exact.backtest import (
     Backtest,
     FakeRun,

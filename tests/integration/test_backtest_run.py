@@ -12,18 +12,20 @@ import pyarrow as pa
 import pytest
 import torch
 
-from backtester.loading import prepare
-from backtester.run import execute
-from backtester.state import KernelState
-from holdfast.bundle import load_bundle
-from holdfast.checkpoints import exact, load_checkpoint, local, read_artifacts, write_artifacts
+from holdfast.artifacts import exact, local
+from holdfast.artifacts.catalogue import load_checkpoint
+from holdfast.artifacts.manifest import read_artifacts, write_artifacts
 from holdfast.errors import Corrupted, InvalidRequest, NotFound, NotPossible, StoreFull
+from holdfast.features.inputs import build_inputs
 from holdfast.market import Bars, MarketStore
-from holdfast.strategy.inputs import build_inputs
+from holdfast.models.bundle import load_bundle
+from holdfast.run.contract import RunStopped, StopKind
+from holdfast.services.backtester.loading import prepare
+from holdfast.services.backtester.run import execute
+from holdfast.services.backtester.state import KernelState
+from holdfast.services.trainer.samples import build_samples, read_market
 from holdfast.v1 import checkpoint_pb2, operation_pb2
-from holdfast.worker.run import RunStopped, StopKind
 from tests.exact.backtest import Backtest, FakeRun, World, make_world, result_digests, run_uninterrupted
-from trainer.samples import build_samples, read_market
 
 
 @pytest.fixture
@@ -134,7 +136,7 @@ def test_a_result_that_cannot_be_written_keeps_the_trading(world: World, monkeyp
         raise OSError("the store is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr("backtester.run.write_artifacts", refuse)
+        patch.setattr("holdfast.services.backtester.run.write_artifacts", refuse)
         run = FakeRun(backtest.assignment())
         with pytest.raises(OSError, match="the store is full"):
             execute(run)
@@ -252,7 +254,7 @@ def test_bars_missing_from_the_past_cannot_be_allowed(world: World) -> None:
 
 def test_another_fingerprint_is_said(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     backtest, checkpoint = cut(world)
-    monkeypatch.setattr("backtester.resume.fingerprint", lambda: {"cpu": "another"})
+    monkeypatch.setattr("holdfast.services.backtester.resume.fingerprint", lambda: {"cpu": "another"})
     run, result = backtest.run(checkpoint=checkpoint)
     assert result is not None
     assert [kind for kind, _, _ in run.notices] == ["FINGERPRINT_CHANGED"]

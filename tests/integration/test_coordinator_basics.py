@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from coordinator.store import Store
 from holdfast.errors import AtCapacity, InvalidRequest, NotFound, NotPossible, Unavailable, Unimplemented
+from holdfast.services.coordinator.operations.store import Store
 from holdfast.v1 import (
     coordinator_service_pb2 as pb,
 )
@@ -322,7 +322,7 @@ async def test_system_status_and_workers(caller: Caller) -> None:
 async def test_research_is_honest_about_not_being_built(caller: Caller) -> None:
     import grpc
 
-    from holdfast.service import create_channel, error_from_rpc
+    from holdfast.rpc import create_channel, error_from_rpc
 
     async with create_channel(caller.address) as channel:
         stub = research_service_pb2_grpc.ResearchServiceStub(channel)

@@ -194,7 +194,7 @@ async def test_a_fact_that_meets_a_defect_again_and_again_is_given_up(
         operation_id = await running(caller, worker)
         await other.register()
         seen = other.opened
-        monkeypatch.setattr("coordinator.facts.Facts.notice", defect)
+        monkeypatch.setattr("holdfast.services.coordinator.workers.facts.Facts.notice", defect)
         number = worker.fact(notice=worker_pb2.RunNotice(run=ref(operation_id, 1), type="NOTED"))
         for _ in range(2):
             await worker.lost()
@@ -218,7 +218,7 @@ async def test_an_end_that_meets_a_defect_does_not_keep_its_worker_out(
         operation_id = await running(caller, worker)
         worker.runs.clear()
         with monkeypatch.context() as patched:
-            patched.setattr("coordinator.facts.Facts.finished", defect)
+            patched.setattr("holdfast.services.coordinator.workers.facts.Facts.finished", defect)
             response = await worker.register(finished=[failed(operation_id, 1)])
         assert not response.acknowledged_runs
         assert await caller.status(operation_id) == "RUNNING"  # it was claimed: nobody buries it
@@ -227,7 +227,7 @@ async def test_an_end_that_meets_a_defect_does_not_keep_its_worker_out(
 
 
 async def test_a_delivery_that_meets_a_defect_is_requeued(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
-    from coordinator.worker_link import WorkerLink
+    from holdfast.services.coordinator.workers.link import WorkerLink
 
     begin = WorkerLink.start
     calls = 0
@@ -247,7 +247,7 @@ async def test_a_delivery_that_meets_a_defect_is_requeued(caller: Caller, monkey
 
 
 async def test_a_cancel_that_meets_a_defect_is_tried_again(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
-    from coordinator.worker_link import WorkerLink
+    from holdfast.services.coordinator.workers.link import WorkerLink
 
     tell = WorkerLink.cancel
     calls = 0
@@ -260,7 +260,7 @@ async def test_a_cancel_that_meets_a_defect_is_tried_again(caller: Caller, monke
         await tell(self, *arguments)
 
     monkeypatch.setattr(WorkerLink, "cancel", once_defect)
-    monkeypatch.setattr("coordinator.cancel.RETRY", 0.01)
+    monkeypatch.setattr("holdfast.services.coordinator.operations.cancel.RETRY", 0.01)
     async with ScriptedWorker(caller.address) as worker:
         operation_id = await running(caller, worker)
         await caller.cancel(operation_id)

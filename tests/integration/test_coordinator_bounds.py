@@ -8,9 +8,9 @@ from pathlib import Path
 import grpc
 import pytest
 
-from coordinator import registry
 from holdfast.errors import AtCapacity, InvalidRequest
-from holdfast.service import error_from_rpc
+from holdfast.rpc import error_from_rpc
+from holdfast.services.coordinator.workers import registry
 from holdfast.v1 import coordinator_service_pb2 as pb
 from holdfast.v1 import worker_pb2
 from tests.support.coordinator import Caller, running_coordinator
@@ -90,7 +90,7 @@ async def test_watches_beyond_the_limit_are_refused_and_a_closed_one_makes_room(
 async def test_more_facts_than_can_wait_come_with_the_next_stream(
     caller: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("coordinator.supervision.FACTS_WAITING", 5)
+    monkeypatch.setattr("holdfast.services.coordinator.workers.supervision.FACTS_WAITING", 5)
     async with ScriptedWorker(caller.address) as worker:
         await worker.register()
         operation_id = (await caller.start()).operation_id
@@ -111,7 +111,7 @@ async def test_more_facts_than_can_wait_come_with_the_next_stream(
 async def test_a_worker_that_does_not_read_loses_its_stream_and_no_memory_is_spent(
     caller: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("coordinator.supervision.ORDERS_WAITING", 10)
+    monkeypatch.setattr("holdfast.services.coordinator.workers.supervision.ORDERS_WAITING", 10)
     async with ScriptedWorker(caller.address) as worker:
         await worker.register()
         known = caller.rooms.registry.find("worker-1")

@@ -8,8 +8,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from coordinator.database import Database
 from holdfast.errors import InternalError, NotPossible, Unavailable
+from holdfast.services.coordinator.postgres.pool import Database
 from holdfast.v1 import worker_pb2
 from tests.support.coordinator import running_coordinator
 from tests.support.scripted_worker import ScriptedWorker, ref, until

@@ -142,7 +142,7 @@ async def test_completed_is_believed_only_with_its_bundle(caller: Caller, forger
 
 
 async def test_a_store_that_is_away_is_waited_for(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("coordinator.evidence.LONGEST_WAIT", 0.05)
+    monkeypatch.setattr("holdfast.services.coordinator.workers.evidence.LONGEST_WAIT", 0.05)
     store, away = caller.home / "store", caller.home / "store-elsewhere"
     async with ScriptedWorker(caller.address) as worker:
         operation_id = await running(caller, worker)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from coordinator import automatic
-from coordinator.checkpoints import Checkpoints
-from coordinator.orphans import OrphanDetector
-from holdfast.checkpoints import open_store
+from holdfast.artifacts.store import open_store
 from holdfast.errors import NotFound, NotPossible
+from holdfast.services.coordinator.catalogue.checkpoints import Checkpoints
+from holdfast.services.coordinator.operations import automatic
+from holdfast.services.coordinator.workers.orphans import OrphanDetector
 from holdfast.v1 import operation_pb2, worker_pb2
 from tests.support.coordinator import Caller, running_coordinator
 from tests.support.scripted_worker import ScriptedWorker, cancelled, failed, ref, until
@@ -172,8 +172,8 @@ async def test_what_finishes_before_the_cancel_arrives_has_finished(caller: Call
 async def test_cancel_of_a_run_that_the_worker_does_not_have_ends(
     caller: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("coordinator.cancel.RETRY", 0.02)
-    monkeypatch.setattr("coordinator.cancel.PATIENCE_WITHOUT_RUN", 0.1)
+    monkeypatch.setattr("holdfast.services.coordinator.operations.cancel.RETRY", 0.02)
+    monkeypatch.setattr("holdfast.services.coordinator.operations.cancel.PATIENCE_WITHOUT_RUN", 0.1)
     async with ScriptedWorker(caller.address) as worker:
         worker.cancel_refusal = NotFound("No such run.", reason="RUN_NOT_FOUND")
         operation_id = await running(caller, worker)

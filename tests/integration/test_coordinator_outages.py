@@ -13,11 +13,11 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from coordinator.database import Database, masked
-from coordinator.leadership import Leadership
-from coordinator.migrations import migrate
-from holdfast.embedded_postgres import EmbeddedPostgres
 from holdfast.errors import NotPossible, Unavailable
+from holdfast.local.postgres import EmbeddedPostgres
+from holdfast.services.coordinator.postgres.leadership import Leadership
+from holdfast.services.coordinator.postgres.migrations import migrate
+from holdfast.services.coordinator.postgres.pool import Database, masked
 from holdfast.v1 import worker_pb2
 from tests.support.coordinator import Caller, running_coordinator
 from tests.support.postgres import TestServer, running_server
@@ -184,7 +184,7 @@ async def test_two_migrations_at_once_take_turns(empty_database_url: str) -> Non
 
 
 async def test_an_older_server_is_refused(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("coordinator.database.OLDEST_SERVER", 99)
+    monkeypatch.setattr("holdfast.services.coordinator.postgres.pool.OLDEST_SERVER", 99)
     with pytest.raises(NotPossible, match="needs 99 or newer"):
         await Database.connect(database_url)
 
@@ -199,7 +199,7 @@ def test_passwords_are_masked() -> None:
 
 def coordinator_process(tmp_path: Path, **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "coordinator"],
+        [sys.executable, "-m", "holdfast.services.coordinator"],
         env={**os.environ, "HOLDFAST_DATA_DIR": str(tmp_path), "HOLDFAST_LISTEN": "127.0.0.1:0", **environment},
         stderr=subprocess.PIPE,
         text=True,
@@ -270,7 +270,7 @@ async def test_a_dying_background_task_stops_the_process(
     async def die(self: object) -> None:
         raise RuntimeError("a defect")
 
-    monkeypatch.setattr("coordinator.progress.ProgressBoard.run", die)
+    monkeypatch.setattr("holdfast.services.coordinator.operations.progress.ProgressBoard.run", die)
     with pytest.raises(BaseExceptionGroup) as group:
         async with running_coordinator(database_url, tmp_path) as caller:
             await _forever(caller)

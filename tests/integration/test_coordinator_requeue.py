@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from coordinator import backoff, dispatcher
-from coordinator.transitions import queue_status
 from holdfast.errors import AtCapacity, HoldfastError, NotPossible, Unavailable
+from holdfast.services.coordinator.operations.transitions import queue_status
+from holdfast.services.coordinator.workers import backoff
+from holdfast.services.coordinator.workers import dispatch as dispatcher
 from holdfast.v1 import worker_pb2
 from tests.support.coordinator import Caller, running_coordinator
 from tests.support.scripted_worker import ScriptedWorker, ref, until

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncpg
 import pytest
 
-from coordinator.database import Database
-from coordinator.migrations import migrate
-from coordinator.queries import SQL, _all
 from holdfast.errors import NotPossible
+from holdfast.services.coordinator.postgres.migrations import migrate
+from holdfast.services.coordinator.postgres.pool import Database
+from holdfast.services.coordinator.postgres.queries import SQL, _all
 
 CATALOGUE = {
     "columns": """

@@ -26,20 +26,20 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from coordinator.changes import Changes
-from coordinator.checkpoints import Checkpoints
-from coordinator.database import Database
-from coordinator.evidence import Evidence
-from coordinator.facts import Facts
-from coordinator.lifecycle import ENDED, LIVE, QUEUED, RESUMABLE, Cause, Status
-from coordinator.orphans import OrphanDetector
-from coordinator.progress import ProgressBoard
-from coordinator.reconciliation import Reconciliation, Verdict
-from coordinator.records import Operation, failure
-from coordinator.registry import Registry
-from coordinator.store import NewOperation, Store
-from coordinator.transitions import ORPHANED, Request, queue_status
-from holdfast.checkpoints import open_store
+from holdfast.artifacts.store import open_store
+from holdfast.services.coordinator.catalogue.checkpoints import Checkpoints
+from holdfast.services.coordinator.operations.changes import Changes
+from holdfast.services.coordinator.operations.lifecycle import ENDED, LIVE, QUEUED, RESUMABLE, Cause, Status
+from holdfast.services.coordinator.operations.progress import ProgressBoard
+from holdfast.services.coordinator.operations.records import Operation, failure
+from holdfast.services.coordinator.operations.store import NewOperation, Store
+from holdfast.services.coordinator.operations.transitions import ORPHANED, Request, queue_status
+from holdfast.services.coordinator.postgres.pool import Database
+from holdfast.services.coordinator.workers.evidence import Evidence
+from holdfast.services.coordinator.workers.facts import Facts
+from holdfast.services.coordinator.workers.orphans import OrphanDetector
+from holdfast.services.coordinator.workers.reconciliation import Reconciliation, Verdict
+from holdfast.services.coordinator.workers.registry import Registry
 from holdfast.v1 import worker_pb2
 from tests.support.postgres import TestServer
 from tests.support.scripted_worker import cancelled, failed, ref

@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-from holdfast.embedded_postgres import EmbeddedPostgres
+from holdfast.local.postgres import EmbeddedPostgres
 from holdfast.local.processes import alive
 from holdfast.local.records import Record, read_all, read_record
 from tests.support.cluster import wait_until

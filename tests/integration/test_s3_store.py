@@ -8,21 +8,14 @@ from typing import Any
 import pytest
 from moto.server import ThreadedMotoServer
 
-from holdfast.checkpoints import (
-    CheckpointWriter,
-    Snapshot,
-    Store,
-    delete_checkpoint,
-    discover_checkpoints,
-    exact,
-    load_checkpoint,
-    open_store,
-    read_artifacts,
-    verify_checkpoint,
-    write_artifacts,
-)
-from holdfast.checkpoints.identity import claim_store, owner_of, read_store_id
+from holdfast.artifacts import exact
+from holdfast.artifacts.catalogue import delete_checkpoint, discover_checkpoints, load_checkpoint, verify_checkpoint
+from holdfast.artifacts.checkpoint import Snapshot
+from holdfast.artifacts.identity import claim_store, owner_of, read_store_id
+from holdfast.artifacts.manifest import read_artifacts, write_artifacts
+from holdfast.artifacts.store import Store, open_store
 from holdfast.errors import Corrupted, InvalidRequest, NotFound, StoreFull, Unavailable
+from holdfast.run.writer import CheckpointWriter
 from holdfast.v1 import checkpoint_pb2
 from tests.unit.checkpoints.support import ListeningRun
 

@@ -13,12 +13,12 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from coordinator import process
-from coordinator.database import Database
-from coordinator.pairing import pair
-from holdfast.checkpoints import open_store
-from holdfast.checkpoints.identity import read_store_id
+from holdfast.artifacts.identity import read_store_id
+from holdfast.artifacts.store import open_store
 from holdfast.errors import NotPossible
+from holdfast.services.coordinator import app as process
+from holdfast.services.coordinator.catalogue.pairing import pair
+from holdfast.services.coordinator.postgres.pool import Database
 from holdfast.v1 import worker_pb2
 from tests.support.coordinator import Caller, running_coordinator, settings_for
 from tests.support.postgres import TestServer
@@ -177,7 +177,7 @@ async def test_adopt_binds_a_new_database_to_an_old_store(
     before, name = tree(tmp_path / "store"), await postgres.clone()
     said = await asyncio.to_thread(
         subprocess.run,
-        [sys.executable, "-m", "coordinator", "adopt-store"],
+        [sys.executable, "-m", "holdfast.services.coordinator", "adopt-store"],
         env=dict(os.environ) | {"HOLDFAST_DATABASE_URL": postgres.url(name), "HOLDFAST_DATA_DIR": str(tmp_path)},
         capture_output=True,
         text=True,

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from coordinator.sweep import LED_BEFORE, Sweep
-from holdfast.checkpoints import Store, exact, open_store, write_artifacts
-from holdfast.checkpoints.identity import claim_store, mark, read_store_id
-from holdfast.checkpoints.local import LocalStore
-from holdfast.checkpoints.store import UNFINISHED
+from holdfast.artifacts import exact
+from holdfast.artifacts.identity import claim_store, mark, read_store_id
+from holdfast.artifacts.local import LocalStore
+from holdfast.artifacts.manifest import write_artifacts
+from holdfast.artifacts.store import UNFINISHED, Store, open_store
+from holdfast.services.coordinator.catalogue.sweep import LED_BEFORE, Sweep
 from holdfast.v1 import checkpoint_service_pb2 as pb
 from tests.integration.test_store_identity import crashed, resumed, tree
 from tests.support.coordinator import Caller, running_coordinator

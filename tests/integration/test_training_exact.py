@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.worker.run import StopKind
+from holdfast.run.contract import StopKind
 from tests.exact.training import Killed, Workplace, strategy_text, write_market
 
 SEED = 20260724

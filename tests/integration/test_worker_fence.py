@@ -9,7 +9,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from holdfast.service import create_channel, error_from_rpc
+from holdfast.rpc import create_channel, error_from_rpc
 from holdfast.v1 import trainer_service_pb2_grpc, worker_pb2
 from tests.integration.worker_support import Bench, Cancel, Start, Stream, Worker, assignment, bench_in, until
 from tests.support.coordinator import running_coordinator

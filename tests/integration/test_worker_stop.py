@@ -10,7 +10,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from holdfast.service import error_from_rpc
+from holdfast.rpc import error_from_rpc
 from holdfast.v1 import checkpoint_pb2, worker_pb2
 from tests.integration.worker_support import Bench, alive, bench_in, until
 

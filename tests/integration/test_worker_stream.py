@@ -11,7 +11,7 @@ import grpc
 import pytest
 
 from holdfast.errors import Unavailable
-from holdfast.service import error_from_rpc
+from holdfast.rpc import error_from_rpc
 from holdfast.v1 import worker_pb2
 from tests.integration.worker_support import Bench, Proxy, Start, alive, assignment, bench_in, until
 from tests.support.future import arrived, future

@@ -15,8 +15,8 @@ from collections.abc import Callable
 from typing import Any
 
 from holdfast.errors import NotPossible
+from holdfast.run.contract import Run, RunStopped, StopKind
 from holdfast.v1 import checkpoint_pb2, operation_pb2
-from holdfast.worker.run import Run, RunStopped, StopKind
 
 _POLL = 0.005  # seconds between two looks at stop_requested
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import grpc
 
-from holdfast.service import Server, Service, create_channel, create_server
+from holdfast.rpc import Server, Service, create_channel, create_server
 from holdfast.v1 import (
     checkpoint_pb2,
     coordinator_service_pb2,

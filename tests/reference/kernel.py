@@ -26,7 +26,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Rules:
-    """See backtester.portfolio.RULES."""
+    """See holdfast.services.backtester.portfolio.RULES."""
 
     fraction: float
     commission: float
@@ -38,7 +38,7 @@ class Rules:
 
 @dataclass
 class Holding:
-    """One symbol's position, order and mark, in the order of backtester.portfolio.POSITION."""
+    """One symbol's position, order and mark, in the order of holdfast.services.backtester.portfolio.POSITION."""
 
     pending: int = KEEP
     last_signal_bar: int = NEVER
@@ -77,7 +77,7 @@ class Book:
     quantity: list[list[float]] = field(default_factory=list)
 
     def account(self) -> tuple[int | float, ...]:
-        """In the order of backtester.portfolio.ACCOUNT."""
+        """In the order of holdfast.services.backtester.portfolio.ACCOUNT."""
         return (
             self.bar,
             len(self.trades),
@@ -92,7 +92,7 @@ class Book:
         )
 
     def positions(self) -> list[tuple[int | float, ...]]:
-        """In the order of backtester.portfolio.POSITION."""
+        """In the order of holdfast.services.backtester.portfolio.POSITION."""
         return [tuple(vars(holding).values()) for holding in self.holdings]
 
     def _pay(self, value: float, quantity: float, fill: float, price: float) -> tuple[float, float]:

@@ -23,8 +23,8 @@ from typing import TypeVar
 
 import psutil
 
-from holdfast.embedded_postgres import EmbeddedPostgres
 from holdfast.errors import HoldfastError
+from holdfast.local.postgres import EmbeddedPostgres
 from holdfast.sdk import Client, Operation
 from holdfast.v1 import worker_pb2
 
@@ -97,7 +97,7 @@ class Member:
         assert not self.alive, f"{self.name} runs already"
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", self.module],
+                [sys.executable, "-m", f"holdfast.services.{self.module}"],
                 env={**os.environ, **self.environment},
                 stdout=log,
                 stderr=log,

@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
-from coordinator import process
-from holdfast.service import create_channel, error_from_rpc
+from holdfast.rpc import create_channel, error_from_rpc
+from holdfast.services.coordinator import app as process
 from holdfast.settings import Settings
 from holdfast.v1 import (
     checkpoint_pb2,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import asyncpg
 
-from holdfast.embedded_postgres import EmbeddedPostgres
+from holdfast.local.postgres import EmbeddedPostgres
 
 TEMPLATE = "holdfast_template"
 # Nothing here has to survive a power failure.

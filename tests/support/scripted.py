@@ -12,8 +12,8 @@ from typing import Any
 
 from google.protobuf.message import Message
 
+from holdfast.rpc import Service, create_server
 from holdfast.sdk._loop import run
-from holdfast.service import Service, create_server
 from holdfast.v1 import (
     checkpoint_service_pb2,
     checkpoint_service_pb2_grpc,

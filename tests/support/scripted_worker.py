@@ -14,7 +14,7 @@ from typing import Any
 import grpc
 
 from holdfast.errors import HoldfastError
-from holdfast.service import Server, Service, create_channel, create_server
+from holdfast.rpc import Server, Service, create_channel, create_server
 from holdfast.v1 import (
     backtester_service_pb2,
     backtester_service_pb2_grpc,

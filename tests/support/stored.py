@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-from holdfast.checkpoints import open_store
-from holdfast.checkpoints.artifacts import read_manifest, write_artifacts
-from holdfast.checkpoints.snapshot import checkpoint_id, manifest_fields
+from holdfast.artifacts.checkpoint import checkpoint_id, manifest_fields
+from holdfast.artifacts.manifest import read_manifest, write_artifacts
+from holdfast.artifacts.store import open_store
 from holdfast.v1 import checkpoint_pb2, operation_pb2, worker_pb2
 
 

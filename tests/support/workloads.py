@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from holdfast.checkpoints import open_store, read_artifacts
+from holdfast.artifacts.manifest import read_artifacts
+from holdfast.artifacts.store import open_store
 from holdfast.market.store import MarketStore
 from holdfast.sdk import Client, Operation
 

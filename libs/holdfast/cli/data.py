@@ -94,7 +94,7 @@ def list_data(as_json: Json = False) -> None:
 
 def _store() -> MarketStore:
     from holdfast.market import MarketStore
-    from holdfast.service.logs import configure_logging
+    from holdfast.rpc.logs import configure_logging
     from holdfast.settings import load_settings
 
     configure_logging("cli", level="warning")

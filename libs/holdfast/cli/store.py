@@ -14,8 +14,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 @app.command()
 def show(as_json: Json = False) -> None:
     """Show where the artifact store of these settings is, its id, and what lies in it."""
-    from holdfast.checkpoints import open_store
-    from holdfast.checkpoints.identity import read_store_id
+    from holdfast.artifacts.identity import read_store_id
+    from holdfast.artifacts.store import open_store
     from holdfast.cli.details import print_fields
     from holdfast.cli.output import print_json
     from holdfast.cli.words import size

@@ -1,6 +1,6 @@
 """Has the coordinator's program bind the database to the artifact store. Owns the processes of that moment.
 
-Only the coordinator talks to PostgreSQL: `python -m coordinator adopt-store` does it, while none serves.
+Only the coordinator talks to PostgreSQL: its program does it (`adopt-store`), while none serves.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def adopt_store(settings: Settings, *, tell: Callable[[str], None]) -> str:
             )
         if settings.database_url:
             return _adopt(settings, settings.database_url)
-        from holdfast.embedded_postgres import EmbeddedPostgres
+        from holdfast.local.postgres import EmbeddedPostgres
 
         postgres = EmbeddedPostgres(home / "postgres")
         ran = postgres.running
@@ -58,7 +58,7 @@ def _adopt(settings: Settings, database_url: str) -> str:
     }
     # -P: a directory of that name where the user happens to stand must not be taken for the service.
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "coordinator", "adopt-store"],
+        [sys.executable, "-P", "-m", "holdfast.services.coordinator", "adopt-store"],
         env=environment,
         capture_output=True,
         text=True,

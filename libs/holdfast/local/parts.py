@@ -78,7 +78,7 @@ def _process(record: Record) -> Part:
 
 
 def _postgres(home: Path) -> Part:
-    from holdfast.embedded_postgres import EmbeddedPostgres
+    from holdfast.local.postgres import EmbeddedPostgres
 
     postgres = EmbeddedPostgres(home / "postgres")
     pid = postgres.pid or 0

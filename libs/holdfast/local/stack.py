@@ -120,7 +120,7 @@ def take_down(settings: Settings, *, tell: Tell) -> list[str]:
                     tell(f"{name} did not stop in time and was killed; its runs can be resumed.")
                 stopped += [record.name for record in group]
         if (home / "postgres").is_dir():
-            from holdfast.embedded_postgres import EmbeddedPostgres
+            from holdfast.local.postgres import EmbeddedPostgres
 
             postgres = EmbeddedPostgres(home / "postgres")
             if postgres.running:
@@ -132,7 +132,7 @@ def take_down(settings: Settings, *, tell: Tell) -> list[str]:
 
 def _bring_postgres(home: Path, tell: Tell, undo: list[Callable[[], object]]) -> Brought:
     """The embedded PostgreSQL, answering. Raises Unavailable."""
-    from holdfast.embedded_postgres import EmbeddedPostgres
+    from holdfast.local.postgres import EmbeddedPostgres
 
     postgres = EmbeddedPostgres(home / "postgres")
     found = postgres.pid
@@ -209,7 +209,7 @@ def _start_worker(home: Path, worker_id: str, module: str, coordinator: str, slo
 
 def _command(module: str) -> list[str]:
     # -P: a directory of that name where the user happens to stand must not be taken for the service.
-    return [sys.executable, "-P", "-m", module]
+    return [sys.executable, "-P", "-m", f"holdfast.services.{module}"]
 
 
 def _environment(home: Path) -> dict[str, str]:

@@ -26,7 +26,7 @@ def draw(operation: Operation | AsyncOperation, store_url: str, path: Path) -> N
     Raises OperationFailed or NotPossible when there is no result, Corrupted when it is damaged, InvalidRequest when the
     file cannot be written.
     """
-    from holdfast.checkpoints import open_store
+    from holdfast.artifacts.store import open_store
     from holdfast.report import pictures, results
 
     result = operation.result

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from holdfast.checkpoints import Store, exact, read_artifacts
+from holdfast.artifacts import exact
+from holdfast.artifacts.manifest import read_artifacts
+from holdfast.artifacts.store import Store
 from holdfast.errors import Corrupted
 
 __all__ = ["BacktestSeries", "Trades", "read_backtest", "read_history"]

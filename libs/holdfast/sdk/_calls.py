@@ -16,8 +16,8 @@ import tenacity
 from grpc_status import rpc_status
 
 from holdfast.errors import HoldfastError, Unavailable
-from holdfast.service.channel import create_channel
-from holdfast.service.status import error_from_rpc
+from holdfast.rpc.channel import create_channel
+from holdfast.rpc.status import error_from_rpc
 
 __all__ = ["Calls"]
 

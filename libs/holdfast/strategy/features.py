@@ -46,7 +46,7 @@ class Indicator(Part):
 
 
 class Membership(Part):
-    """Exactly one shape; see holdfast.strategy.memberships for the formulae."""
+    """Exactly one shape; see holdfast.features.memberships for the formulae."""
 
     triangular: Annotated[list[float], Field(min_length=3, max_length=3)] | None = None
     trapezoid: Annotated[list[float], Field(min_length=4, max_length=4)] | None = None

@@ -1,4 +1,4 @@
-"""The `model` section: the shape of the network. Builds nothing (holdfast.networks does)."""
+"""The `model` section: the shape of the network. Builds nothing (holdfast.models.networks does)."""
 
 from __future__ import annotations
 

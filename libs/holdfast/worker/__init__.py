@@ -29,7 +29,7 @@ __all__ = ["run_worker"]
 def run_worker(kind: str, execute: str, preload: Sequence[str] = ()) -> int:
     """Runs a worker until a signal ends it; the exit code.
 
-    `kind` is "trainer" or "backtester"; `execute` names the run function, "trainer.run:execute"; `preload` names heavy
+    `kind` is "trainer" or "backtester"; `execute` names the run function, "<module>:execute"; `preload` names heavy
     modules that the fork server imports once, so that every run starts with them in memory.
     """
     # Imported here: the zygote imports this package too, and must not meet grpc.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from holdfast.v1 import checkpoint_pb2, operation_pb2, worker_pb2
-from holdfast.worker.executor import Exit
+from holdfast.worker.host.executor import Exit
 
 
 class StopReason(Enum):

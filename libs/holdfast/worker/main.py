@@ -8,13 +8,13 @@ from collections.abc import Sequence
 
 import structlog
 
-from holdfast.service import Signals, configure_logging, create_server, run_process
+from holdfast.rpc import Signals, configure_logging, create_server, run_process
 from holdfast.settings import Settings, load_settings
 from holdfast.worker import runlogs
-from holdfast.worker.executor import Executor
 from holdfast.worker.facts import Facts
 from holdfast.worker.fence import Fence
-from holdfast.worker.forkserver import ForkServer
+from holdfast.worker.host.executor import Executor
+from holdfast.worker.host.processes import ForkServer
 from holdfast.worker.identity import Identity, identify, own_directory
 from holdfast.worker.logkeeper import LogKeeper
 from holdfast.worker.outbox import Outbox

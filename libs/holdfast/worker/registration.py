@@ -12,11 +12,11 @@ import tenacity
 
 from holdfast import __version__
 from holdfast.errors import HoldfastError
-from holdfast.service import create_channel, error_from_rpc
+from holdfast.rpc import create_channel, error_from_rpc
 from holdfast.v1 import coordinator_service_pb2, coordinator_service_pb2_grpc, worker_pb2
-from holdfast.worker.executor import Executor
 from holdfast.worker.facts import Facts
 from holdfast.worker.fence import Fence
+from holdfast.worker.host.executor import Executor
 from holdfast.worker.identity import Identity
 from holdfast.worker.slots import Slots
 from holdfast.worker.supervision import Supervision

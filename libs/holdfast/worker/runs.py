@@ -14,14 +14,14 @@ from pathlib import Path
 import structlog
 
 from holdfast.errors import HoldfastError
+from holdfast.run.contract import StopKind
 from holdfast.v1 import checkpoint_pb2, operation_pb2, worker_pb2
 from holdfast.worker import runlogs
 from holdfast.worker.endings import Ending, StopReason, conclude
-from holdfast.worker.executor import Executor, Exit, RunProcess
-from holdfast.worker.run import StopKind
+from holdfast.worker.host.executor import Executor, Exit, RunProcess
+from holdfast.worker.host.wire import Order
 from holdfast.worker.stall import Vigil, position
 from holdfast.worker.stopping import Patience, StopPlan, held_by_the_kernel, kill
-from holdfast.worker.wire import Order
 
 log = structlog.get_logger()
 

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
-from holdfast.checkpoints.snapshot import is_checkpoint_id
+from holdfast.artifacts.checkpoint import is_checkpoint_id
 from holdfast.errors import InvalidRequest, Violation
-from holdfast.service import Service
+from holdfast.rpc import Service
 from holdfast.v1 import (
     backtester_service_pb2,
     backtester_service_pb2_grpc,

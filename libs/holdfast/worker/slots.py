@@ -15,11 +15,11 @@ from holdfast.errors import AtCapacity, InvalidRequest, LostRace, NotFound, NotP
 from holdfast.v1 import checkpoint_pb2, worker_pb2
 from holdfast.worker import runlogs
 from holdfast.worker.endings import StopReason
-from holdfast.worker.executor import Executor
 from holdfast.worker.facts import Facts
+from holdfast.worker.host.executor import Executor
+from holdfast.worker.host.wire import Order
 from holdfast.worker.runs import RunHandle
 from holdfast.worker.stopping import AT_ONCE, Patience, StopPlan
-from holdfast.worker.wire import Order
 
 log = structlog.get_logger()
 

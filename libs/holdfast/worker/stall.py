@@ -19,8 +19,8 @@ from pathlib import Path
 import structlog
 
 from holdfast.v1 import operation_pb2
-from holdfast.worker import procfs, wire
-from holdfast.worker.executor import RunProcess
+from holdfast.worker.host import procfs, wire
+from holdfast.worker.host.executor import RunProcess
 
 log = structlog.get_logger()
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import structlog
 
-from holdfast.worker import procfs
-from holdfast.worker.executor import Exit, RunProcess
+from holdfast.worker.host import procfs
+from holdfast.worker.host.executor import Exit, RunProcess
 from holdfast.worker.stall import NO_LIMIT, StallLimit
 
 log = structlog.get_logger()

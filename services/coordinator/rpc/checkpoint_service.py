@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from coordinator.checkpoints import Checkpoints
-from coordinator.records import timestamp
-from coordinator.rpc.pages import make_token, read_token
-from coordinator.rpc.validation import Fields
-from coordinator.store import Store
-from coordinator.sweep import Sweep
 from holdfast.errors import NotFound
+from holdfast.services.coordinator.catalogue.checkpoints import Checkpoints
+from holdfast.services.coordinator.catalogue.sweep import Sweep
+from holdfast.services.coordinator.operations.records import timestamp
+from holdfast.services.coordinator.operations.store import Store
+from holdfast.services.coordinator.rpc.pages import make_token, read_token
+from holdfast.services.coordinator.rpc.validation import Fields
 from holdfast.v1 import checkpoint_service_pb2 as pb
 from holdfast.v1 import checkpoint_service_pb2_grpc
 

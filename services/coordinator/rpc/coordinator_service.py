@@ -6,27 +6,27 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 
-from coordinator import lifecycle
-from coordinator.admission import Admission
-from coordinator.border import MAX_NAMES, MAX_WORD
-from coordinator.cancel import Canceller
-from coordinator.database import ConnectionLost
-from coordinator.lifecycle import Status
-from coordinator.orphans import OrphanDetector
-from coordinator.progress import ProgressBoard
-from coordinator.records import Operation, timestamp
-from coordinator.registration import Registration
-from coordinator.registry import RUNS, Registry
-from coordinator.requests import asked
-from coordinator.resume import Resuming
-from coordinator.rpc.pages import make_token, read_token
-from coordinator.rpc.validation import ADDRESS, MAX_STRATEGY, Fields
-from coordinator.starting import MAX_ATTEMPTS, Starting
-from coordinator.store import Filter, Store
-from coordinator.supervision import Supervision
-from coordinator.watch import Watch
 from holdfast import __version__
 from holdfast.errors import NotFound, Unavailable
+from holdfast.services.coordinator.operations import lifecycle
+from holdfast.services.coordinator.operations.cancel import Canceller
+from holdfast.services.coordinator.operations.lifecycle import Status
+from holdfast.services.coordinator.operations.progress import ProgressBoard
+from holdfast.services.coordinator.operations.records import Operation, timestamp
+from holdfast.services.coordinator.operations.requests import asked
+from holdfast.services.coordinator.operations.resume import Resuming
+from holdfast.services.coordinator.operations.start import MAX_ATTEMPTS, Starting
+from holdfast.services.coordinator.operations.store import Filter, Store
+from holdfast.services.coordinator.operations.watch import Watch
+from holdfast.services.coordinator.postgres.pool import ConnectionLost
+from holdfast.services.coordinator.rpc.pages import make_token, read_token
+from holdfast.services.coordinator.rpc.validation import ADDRESS, MAX_STRATEGY, Fields
+from holdfast.services.coordinator.workers.admission import Admission
+from holdfast.services.coordinator.workers.border import MAX_NAMES, MAX_WORD
+from holdfast.services.coordinator.workers.orphans import OrphanDetector
+from holdfast.services.coordinator.workers.registration import Registration
+from holdfast.services.coordinator.workers.registry import RUNS, Registry
+from holdfast.services.coordinator.workers.supervision import Supervision
 from holdfast.v1 import coordinator_service_pb2 as pb
 from holdfast.v1 import coordinator_service_pb2_grpc, operation_pb2
 

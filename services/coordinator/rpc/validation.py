@@ -8,7 +8,7 @@ from datetime import date
 
 from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
 
-from holdfast.checkpoints.snapshot import is_checkpoint_id
+from holdfast.artifacts.checkpoint import is_checkpoint_id
 from holdfast.errors import InvalidRequest, Violation
 
 # Ids become parts of paths: nothing that could climb out of a directory.

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backtester.portfolio import FLAT, KEEP, LONG, SHORT, ExitReason
-from backtester.state import KernelState, Prices, make_rules
+from holdfast.services.backtester.portfolio import FLAT, KEEP, LONG, SHORT, ExitReason
+from holdfast.services.backtester.state import KernelState, Prices, make_rules
 
 CASH = 1000.0
 Bar = tuple[float, float, float, float]  # open, high, low, close

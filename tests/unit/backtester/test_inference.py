@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from backtester.inference import Inference, block_rows, decide
-from backtester.loading import prepare
-from backtester.portfolio import FLAT, KEEP, LONG, SHORT
 from holdfast.errors import NotPossible
 from holdfast.market import MarketStore
+from holdfast.services.backtester.inference import Inference, block_rows, decide
+from holdfast.services.backtester.loading import prepare
+from holdfast.services.backtester.portfolio import FLAT, KEEP, LONG, SHORT
 from holdfast.strategy.decisions import Decisions
 from holdfast.v1 import operation_pb2
 from tests.exact.backtest import World, make_world

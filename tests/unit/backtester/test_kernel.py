@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backtester import portfolio
-from backtester.state import KernelState, Prices, make_rules
+from holdfast.services.backtester import portfolio
+from holdfast.services.backtester.state import KernelState, Prices, make_rules
 from tests.reference import kernel as reference
 
 CASH = 10_000.0

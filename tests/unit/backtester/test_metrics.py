@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backtester import metrics
-from backtester.portfolio import ACCOUNT, TRADE
+from holdfast.services.backtester import metrics
+from holdfast.services.backtester.portfolio import ACCOUNT, TRADE
 
 DAY = metrics.DAY
 Array = np.ndarray[Any, Any]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from backtester import _numba_cache
+from holdfast.services.backtester import _numba_cache
 
 
 @pytest.fixture(autouse=True)

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backtester._arrays import pack_arrays, unpack_arrays
-from backtester.portfolio import KEEP
-from backtester.state import KernelState, Prices, make_rules
 from holdfast.errors import Corrupted, NotPossible
+from holdfast.services.backtester._arrays import pack_arrays, unpack_arrays
+from holdfast.services.backtester.portfolio import KEEP
+from holdfast.services.backtester.state import KernelState, Prices, make_rules
 
 BARS, SYMBOLS, CUT = 60, 2, 40
 TIME = np.arange(BARS, dtype=np.int64) * 1000
@@ -80,7 +80,7 @@ def test_a_failing_chunk_leaves_the_state_as_it_was(monkeypatch: pytest.MonkeyPa
         arguments[8]["cash"] = 0.0
         raise MemoryError
 
-    monkeypatch.setattr("backtester.kernel.run_bars", fail)
+    monkeypatch.setattr("holdfast.services.backtester.kernel.run_bars", fail)
     with pytest.raises(MemoryError):
         finish(state)
     assert b"".join(state.pack()) == before

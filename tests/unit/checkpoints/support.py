@@ -6,12 +6,12 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
+from holdfast.run.contract import Assignment, StopKind
 from holdfast.v1 import checkpoint_pb2, operation_pb2
-from holdfast.worker.run import Assignment, StopKind
 
 
 class ListeningRun:
-    """Records what a run says; implements holdfast.worker.run.Run."""
+    """Records what a run says; implements holdfast.run.contract.Run."""
 
     def __init__(self, operation_id: str = "op-1", attempt: int = 1) -> None:
         self._assignment = Assignment(operation_id, attempt, "", Path())

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from holdfast.checkpoints import exact, open_store, read_artifacts, write_artifacts
-from holdfast.checkpoints.artifacts import find_problems
+from holdfast.artifacts import exact
+from holdfast.artifacts.manifest import find_problems, read_artifacts, write_artifacts
+from holdfast.artifacts.store import open_store
 from holdfast.errors import Corrupted, InvalidRequest, NotFound
 
 FILES = {"model.safetensors": bytes(range(256)) * 8, "state.json": b"{}", "empty.bin": b""}

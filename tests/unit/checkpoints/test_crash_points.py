@@ -10,8 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from holdfast.checkpoints import CheckpointWriter, Snapshot, Store, discover_checkpoints, load_checkpoint, open_store
-from holdfast.checkpoints.saver import Saver, serve
+from holdfast.artifacts.catalogue import discover_checkpoints, load_checkpoint
+from holdfast.artifacts.checkpoint import Snapshot
+from holdfast.artifacts.store import Store, open_store
+from holdfast.run.saver import Saver, serve
+from holdfast.run.writer import CheckpointWriter
 from holdfast.v1 import checkpoint_pb2
 from tests.unit.checkpoints.support import ListeningRun
 

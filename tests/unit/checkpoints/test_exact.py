@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.checkpoints import exact
+from holdfast.artifacts import exact
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
 keys = st.text().filter(lambda key: key != "$float")

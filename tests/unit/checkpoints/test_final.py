@@ -8,11 +8,14 @@ from typing import Any
 
 import pytest
 
-from holdfast.checkpoints import CheckpointWriter, FinalWrites, Snapshot, open_store
-from holdfast.checkpoints import local as local_store
+from holdfast.artifacts import local as local_store
+from holdfast.artifacts.checkpoint import Snapshot
+from holdfast.artifacts.store import open_store
+from holdfast.checkpoints import FinalWrites
 from holdfast.errors import StoreFull
+from holdfast.run.contract import RunStopped, StopKind
+from holdfast.run.writer import CheckpointWriter
 from holdfast.v1 import checkpoint_pb2
-from holdfast.worker.run import RunStopped, StopKind
 from tests.unit.checkpoints.support import ListeningRun
 
 SNAPSHOT = Snapshot(7, "epoch", {"loss": 0.5}, {"a.bin": b"abc"})

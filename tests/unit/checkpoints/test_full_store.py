@@ -12,10 +12,13 @@ from typing import Any
 
 import pytest
 
-from holdfast.checkpoints import CheckpointWriter, Snapshot, open_store, read_artifacts, write_artifacts
-from holdfast.checkpoints.local import LocalStore
-from holdfast.checkpoints.saver import Saver, serve
+from holdfast.artifacts.checkpoint import Snapshot
+from holdfast.artifacts.local import LocalStore
+from holdfast.artifacts.manifest import read_artifacts, write_artifacts
+from holdfast.artifacts.store import open_store
 from holdfast.errors import AtCapacity, StoreFull
+from holdfast.run.saver import Saver, serve
+from holdfast.run.writer import CheckpointWriter
 from holdfast.v1 import checkpoint_pb2
 from tests.unit.checkpoints.support import ListeningRun
 

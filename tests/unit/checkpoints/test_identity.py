@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.checkpoints import exact, newest_attempt, open_store, write_artifacts
-from holdfast.checkpoints.artifacts import read_artifacts
-from holdfast.checkpoints.identity import IDENTITY, claim_store, owner_of, read_store_id
-from holdfast.checkpoints.snapshot import attempt_of, position_of
+from holdfast.artifacts import exact
+from holdfast.artifacts.checkpoint import attempt_of, position_of
+from holdfast.artifacts.identity import IDENTITY, claim_store, owner_of, read_store_id
+from holdfast.artifacts.manifest import read_artifacts, write_artifacts
+from holdfast.artifacts.store import open_store
+from holdfast.checkpoints import newest_attempt
 from holdfast.errors import Corrupted
 from tests.unit.checkpoints.test_crash_points import die_before
 

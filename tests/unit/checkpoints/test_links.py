@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.checkpoints import Store, delete_checkpoint, discover_checkpoints, open_store, write_artifacts
-from holdfast.checkpoints.artifacts import read_artifacts
+from holdfast.artifacts.catalogue import delete_checkpoint, discover_checkpoints
+from holdfast.artifacts.manifest import read_artifacts, write_artifacts
+from holdfast.artifacts.store import Store, open_store
 from holdfast.errors import Corrupted, InvalidRequest, NotPossible
 
 CHECKPOINT = "op-1/1-5"

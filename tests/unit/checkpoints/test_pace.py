@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from holdfast.checkpoints import Pace
+from holdfast.run.pace import Pace
 
 
 class Clock:

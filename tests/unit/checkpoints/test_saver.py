@@ -12,8 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.checkpoints import CheckpointWriter, Snapshot, open_store, read_artifacts
-from holdfast.checkpoints.saver import Saver, serve, start_saver
+from holdfast.artifacts.checkpoint import Snapshot
+from holdfast.artifacts.manifest import read_artifacts
+from holdfast.artifacts.store import open_store
+from holdfast.run.saver import Saver, serve, start_saver
+from holdfast.run.writer import CheckpointWriter
 from holdfast.v1 import checkpoint_pb2
 from tests.unit.checkpoints.support import ListeningRun
 
@@ -110,6 +113,6 @@ def test_half_a_request_writes_nothing(tmp_path: Path, cut: int) -> None:
 
 
 def test_it_imports_nothing_heavy() -> None:
-    code = "import sys, holdfast.checkpoints.saver; print(*sys.modules)"
+    code = "import sys, holdfast.run.saver; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"torch", "numpy", "google.protobuf", "structlog", "grpc"} & set(loaded)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save
 
-from holdfast.checkpoints.tensors import pack_tensors, unpack_tensors
+from holdfast.artifacts.tensors import pack_tensors, unpack_tensors
 from holdfast.errors import Corrupted
 
 DTYPES = [

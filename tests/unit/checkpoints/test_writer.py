@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.checkpoints import CheckpointWriter, Snapshot, discover_checkpoints, load_checkpoint, open_store
-from holdfast.checkpoints.snapshot import is_checkpoint_id
+from holdfast.artifacts.catalogue import discover_checkpoints, load_checkpoint
+from holdfast.artifacts.checkpoint import Snapshot, is_checkpoint_id
+from holdfast.artifacts.store import open_store
 from holdfast.errors import Corrupted, InvalidRequest
+from holdfast.run.writer import CheckpointWriter
 from holdfast.v1 import checkpoint_pb2
 from tests.unit.checkpoints.support import ListeningRun
 

@@ -11,8 +11,8 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from holdfast import errors
-from holdfast.checkpoints import open_store
-from holdfast.checkpoints.identity import claim_store
+from holdfast.artifacts.identity import claim_store
+from holdfast.artifacts.store import open_store
 from holdfast.local.processes import birth
 from holdfast.local.records import Record, write_record
 from holdfast.v1 import (

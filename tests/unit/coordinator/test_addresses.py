@@ -8,8 +8,8 @@ import socket
 
 import pytest
 
-from coordinator.addresses import Address, Addresses, address_of_peer
 from holdfast.errors import InvalidRequest
+from holdfast.services.coordinator.workers.addresses import Address, Addresses, address_of_peer
 
 HERE, LAN, MAPPED = "ipv4:127.0.0.1:5000", "ipv4:10.0.0.7:5000", "ipv6:%5B::ffff:10.0.0.7%5D:5000"
 NAMES = {
@@ -90,7 +90,7 @@ async def test_names_are_looked_up_beside_the_loop() -> None:
 
 
 async def test_a_look_up_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("coordinator.addresses.RESOLVE_SECONDS", 0.01)
+    monkeypatch.setattr("holdfast.services.coordinator.workers.addresses.RESOLVE_SECONDS", 0.01)
 
     async def never(host: str) -> list[Address]:
         await asyncio.Event().wait()

@@ -9,6 +9,7 @@ HEAVY = ("torch", "numba", "talib", "polars", "numpy", "pyarrow", "pandas", "sci
 
 
 def test_importing_the_coordinator_loads_nothing_heavy() -> None:
-    script = f"import sys, coordinator.__main__\nprint(*[name for name in {HEAVY!r} if name in sys.modules])"
+    code = "import sys, holdfast.services.coordinator.__main__"
+    script = f"{code}\nprint(*[name for name in {HEAVY!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []

@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 from asyncpg import exceptions
 
-from coordinator.database_errors import CAUGHT, TABLE, Kind, classify
+from holdfast.services.coordinator.postgres.errors import CAUGHT, TABLE, Kind, classify
 
 # Told to a listener, never raised.
 NEVER_RAISED = (Warning,)

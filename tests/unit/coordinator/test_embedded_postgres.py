@@ -13,8 +13,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from holdfast.embedded_postgres import LONGEST_SOCKET_DIRECTORY, EmbeddedPostgres
 from holdfast.errors import NotPossible
+from holdfast.local.postgres import LONGEST_SOCKET_DIRECTORY, EmbeddedPostgres
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ async def test_it_outlives_its_starter_and_a_long_path_is_no_problem(tmp_path: P
     directory = tmp_path / ("long" * 20) / "postgres"
     assert len(str(directory)) > LONGEST_SOCKET_DIRECTORY
     script = (
-        "import sys; from pathlib import Path; from holdfast.embedded_postgres import EmbeddedPostgres; "
+        "import sys; from pathlib import Path; from holdfast.local.postgres import EmbeddedPostgres; "
         "print(EmbeddedPostgres(Path(sys.argv[1])).start())"
     )
     command = [sys.executable, "-c", script, str(directory)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator.lifecycle import (
+from holdfast.services.coordinator.operations.lifecycle import (
     ENDED,
     LIVE,
     ONLY_ORPHANS,

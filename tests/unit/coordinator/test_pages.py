@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator.rpc.pages import make_token, read_token
 from holdfast.errors import InvalidRequest
+from holdfast.services.coordinator.rpc.pages import make_token, read_token
 from holdfast.v1.coordinator_service_pb2 import ListOperationsRequest
 
 MOMENTS = st.datetimes(datetime(1970, 1, 2), datetime(2200, 1, 1)).map(lambda time: time.replace(tzinfo=UTC))  # noqa: DTZ001

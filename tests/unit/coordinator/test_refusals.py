@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from structlog.testing import capture_logs
 
-from coordinator.database import QUIET, Health
-from coordinator.refusals import REMEMBERED, STRIKES, Refusals
 from holdfast.errors import InvalidRequest
+from holdfast.services.coordinator.postgres.pool import QUIET, Health
+from holdfast.services.coordinator.workers.refusals import REMEMBERED, STRIKES, Refusals
 
 ERROR = InvalidRequest("no such thing")
 

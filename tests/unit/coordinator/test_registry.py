@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator.registry import MISSED_HEARTBEATS, Registry, Worker
+from holdfast.services.coordinator.workers.registry import MISSED_HEARTBEATS, Registry, Worker
 from holdfast.v1 import worker_pb2
 from holdfast.v1.coordinator_service_pb2 import RegisterWorkerRequest
 

@@ -10,9 +10,9 @@ import grpc
 import grpc_testing
 import pytest
 
-from coordinator.rpc.research_service import ResearchServicer
 from holdfast.errors import HoldfastError
-from holdfast.service import status_from_error
+from holdfast.rpc import status_from_error
+from holdfast.services.coordinator.rpc.research_service import ResearchServicer
 from holdfast.v1 import research_service_pb2 as pb
 
 SERVICE = pb.DESCRIPTOR.services_by_name["ResearchService"]

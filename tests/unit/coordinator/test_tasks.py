@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from coordinator.tasks import FIRST_PAUSE, LONGEST_PAUSE, Tasks
+from holdfast.services.coordinator.tasks import FIRST_PAUSE, LONGEST_PAUSE, Tasks
 
 
 async def die() -> None:

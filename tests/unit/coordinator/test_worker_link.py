@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from coordinator.worker_link import Stream
 from holdfast.errors import Unavailable
+from holdfast.services.coordinator.workers.link import Stream
 from holdfast.v1 import trainer_service_pb2, worker_pb2
 
 

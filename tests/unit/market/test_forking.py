@@ -15,7 +15,7 @@ import os, sys
 from pathlib import Path
 import polars
 from holdfast.market import MarketStore
-from holdfast.strategy.indicators import IndicatorValues
+from holdfast.features.indicators import IndicatorValues
 child = os.fork()
 if child:
     sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))

@@ -30,11 +30,11 @@ def test_the_client_needs_nothing_heavy() -> None:
 
 
 def test_the_coordinator_imports_nothing_heavy() -> None:
-    code = "import coordinator, pkgutil, importlib\n" + (
-        "for module in pkgutil.walk_packages(coordinator.__path__, 'coordinator.'):\n"
+    code = "import holdfast.services.coordinator as coordinator, pkgutil, importlib\n" + (
+        "for module in pkgutil.walk_packages(coordinator.__path__, 'holdfast.services.coordinator.'):\n"
         "    if not module.name.endswith('__main__'):\n"
         "        importlib.import_module(module.name)\n"
-        "import coordinator.__main__"
+        "import holdfast.services.coordinator.__main__"
     )
     assert not modules_after(code) & HEAVY
 

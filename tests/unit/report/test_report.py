@@ -9,7 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from holdfast.checkpoints import Written, exact, open_store, write_artifacts
+from holdfast.artifacts import exact
+from holdfast.artifacts.manifest import Written, write_artifacts
+from holdfast.artifacts.store import open_store
 from holdfast.errors import Corrupted, InvalidRequest, NotFound, OperationFailed
 from holdfast.report import comparison, draw
 from holdfast.report.results import read_backtest, read_history

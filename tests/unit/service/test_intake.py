@@ -10,9 +10,9 @@ import grpc
 import pytest
 
 from holdfast import errors
-from holdfast.service import Server, Service, create_channel, create_server, error_from_rpc
-from holdfast.service import intake as intake_module
-from holdfast.service.limits import LARGE_BYTES, READERS, REQUEST_BYTES
+from holdfast.rpc import Server, Service, create_channel, create_server, error_from_rpc
+from holdfast.rpc import intake as intake_module
+from holdfast.rpc.limits import LARGE_BYTES, READERS, REQUEST_BYTES
 from holdfast.v1 import coordinator_service_pb2 as pb
 from holdfast.v1 import coordinator_service_pb2_grpc as rpc
 from holdfast.v1 import operation_pb2
@@ -93,7 +93,7 @@ async def test_who_waits_too_long_is_told_both_numbers(
     served: tuple[Slow, Server, rpc.CoordinatorServiceAsyncStub], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow = Slow()  # type: ignore[abstract]
-    monkeypatch.setattr("holdfast.service.server.Intake", lambda: intake_module.Intake(READERS, 1, 0.05))
+    monkeypatch.setattr("holdfast.rpc.server.Intake", lambda: intake_module.Intake(READERS, 1, 0.05))
     server = create_server("127.0.0.1:0", [Service(rpc.add_CoordinatorServiceServicer_to_server, slow, NAME)])
     await server.start()
     async with create_channel(server.address, retries=False) as channel:

@@ -43,7 +43,7 @@ def test_another_failure_is_not_hidden(tmp_path: Path) -> None:
 def test_a_process_that_cannot_log_lives() -> None:
     code = (
         "import structlog\n"
-        "from holdfast.service import configure_logging\n"
+        "from holdfast.rpc import configure_logging\n"
         "configure_logging('test')\n"
         "for number in range(500): structlog.get_logger().info('Something happened', number=number)\n"
         "print('alive')"

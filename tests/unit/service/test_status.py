@@ -12,7 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from holdfast import errors
-from holdfast.service import Server, Service, create_channel, create_server, error_from_rpc
+from holdfast.rpc import Server, Service, create_channel, create_server, error_from_rpc
 from holdfast.v1 import coordinator_service_pb2 as pb
 from holdfast.v1 import coordinator_service_pb2_grpc as rpc
 

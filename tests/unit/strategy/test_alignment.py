@@ -8,9 +8,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from holdfast.features.alignment import take, visible
 from holdfast.market import duration_ns
 from holdfast.market.moments import moment_ns
-from holdfast.strategy.alignment import take, visible
 
 MINUTE = duration_ns("1m")
 

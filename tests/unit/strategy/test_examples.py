@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from holdfast.features.inputs import build_inputs, load_market
 from holdfast.market import MarketStore, install_sample
 from holdfast.strategy import Strategy, parse_strategy
-from holdfast.strategy.inputs import build_inputs, load_market
 
 EXAMPLES = sorted((Path(__file__).resolve().parents[3] / "examples").glob("*.yaml"))
 

@@ -9,11 +9,11 @@ import pytest
 import talib
 
 from holdfast.errors import InvalidRequest
+from holdfast.features.indicators import IndicatorValues, price
 from holdfast.market import Bars
 from holdfast.strategy._references import complete_parameters
 from holdfast.strategy.catalogue import functions
 from holdfast.strategy.features import Indicator
-from holdfast.strategy.indicators import IndicatorValues, price
 from tests.unit.market.making import random_bars
 
 BARS = random_bars(400)

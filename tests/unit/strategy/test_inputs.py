@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from holdfast.errors import InvalidRequest
+from holdfast.features.inputs import build_inputs
 from holdfast.market import Bars, duration_ns
 from holdfast.market.resample import resample
-from holdfast.strategy.inputs import build_inputs
 from tests.unit.market.making import random_bars
 from tests.unit.strategy.documents import changed, parsed, small
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from holdfast.features.memberships import membership
 from holdfast.strategy.features import Membership
-from holdfast.strategy.memberships import membership
 
 NUMBERS = st.floats(-1e6, 1e6)
 

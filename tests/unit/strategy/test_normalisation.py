@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from holdfast.errors import Corrupted, InvalidRequest
-from holdfast.strategy.normalisation import Normalisation
+from holdfast.features.normalisation import Normalisation
 
 METHODS = ["zscore", "minmax", "robust", "none"]
 MATRICES = arrays(

@@ -7,7 +7,7 @@ import sys
 
 PROBE = """
 import sys, threading
-import holdfast.strategy.inputs
+import holdfast.features.inputs
 print(sorted(set(sys.modules) & {"polars", "pandas"}), threading.active_count())
 import polars  # still there for whoever wants it
 """

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from trainer.labels import (
+from holdfast.services.trainer.labels import (
     FLAT,
     LONG,
     SHORT,

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.errors import InvalidRequest
-from trainer.loop import _clip
-from trainer.objective import build_loss, class_weights
+from holdfast.services.trainer.loop import _clip
+from holdfast.services.trainer.objective import build_loss, class_weights
 
 
 def _scores() -> tuple[torch.Tensor, torch.Tensor]:

@@ -12,13 +12,13 @@ import pytest
 import torch
 from torch import nn
 
+from holdfast.features.inputs import build_inputs
 from holdfast.market import MarketStore
-from holdfast.networks import InputWindows, Recurrent, build_model
+from holdfast.models.networks import InputWindows, Recurrent, build_model
+from holdfast.run.contract import RunStopped
+from holdfast.services.trainer.samples import Market, Samples, build_samples, read_market
 from holdfast.strategy import Strategy, parse_strategy
-from holdfast.strategy.inputs import build_inputs
-from holdfast.worker.run import RunStopped
 from tests.exact.training import strategy_text, write_market
-from trainer.samples import Market, Samples, build_samples, read_market
 
 CPU = torch.device("cpu")
 SYMBOLS = ("AAA", "BBB")
@@ -68,9 +68,9 @@ def test_the_slow_parts_are_looked_between_and_can_be_stopped(
 
     build_samples(strategy, market, CPU, look)
     assert looks == 2 * (len(SYMBOLS) - 1)  # inputs and labels: nothing here takes long but another symbol
-    monkeypatch.setattr("holdfast.strategy.inputs._COLUMNS_UNSEEN", 1)
-    monkeypatch.setattr("trainer.labels._BARS_UNSEEN", 1)
-    monkeypatch.setattr("trainer.labels._BLOCK_FLOATS", 1000)
+    monkeypatch.setattr("holdfast.features.inputs._COLUMNS_UNSEEN", 1)
+    monkeypatch.setattr("holdfast.services.trainer.labels._BARS_UNSEEN", 1)
+    monkeypatch.setattr("holdfast.services.trainer.labels._BLOCK_FLOATS", 1000)
     looks = 0
     build_samples(strategy, market, CPU, look)
     assert looks > 20

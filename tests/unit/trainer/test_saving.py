@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from holdfast.checkpoints import CheckpointWriter, FinalWrites, Pace, Snapshot
+from holdfast.artifacts.checkpoint import Snapshot
+from holdfast.checkpoints import FinalWrites
+from holdfast.run.pace import Pace
+from holdfast.run.writer import CheckpointWriter
+from holdfast.services.trainer.saving import Saver
+from holdfast.services.trainer.state import TrainingState
 from holdfast.v1 import checkpoint_pb2, operation_pb2
-from trainer.saving import Saver
-from trainer.state import TrainingState
 
 
 @dataclass

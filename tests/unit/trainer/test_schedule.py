@@ -9,8 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from holdfast.services.trainer.schedule import Patience, Schedule
 from holdfast.strategy.training import Constant, Cosine, OneCycle, Plateau, Scheduler, Step
-from trainer.schedule import Patience, Schedule
 
 EPOCHS, STEPS, RATE = 12, 5, 0.01
 

@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.labels import Labels
-from trainer.splits import Span, split
+from holdfast.services.trainer.labels import Labels
+from holdfast.services.trainer.splits import Span, split
 
 
 @given(st.data())

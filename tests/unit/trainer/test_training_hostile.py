@@ -13,20 +13,22 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from holdfast.checkpoints import LoadedCheckpoint, load_checkpoint, open_store, write_artifacts
-from holdfast.checkpoints.exact import dumps
-from holdfast.checkpoints.snapshot import STATE
-from holdfast.checkpoints.tensors import pack_tensors, unpack_tensors
+from holdfast.artifacts.catalogue import LoadedCheckpoint, load_checkpoint
+from holdfast.artifacts.checkpoint import STATE
+from holdfast.artifacts.exact import dumps
+from holdfast.artifacts.manifest import write_artifacts
+from holdfast.artifacts.store import open_store
+from holdfast.artifacts.tensors import pack_tensors, unpack_tensors
 from holdfast.errors import Corrupted, InvalidRequest, NotPossible
 from holdfast.market import MarketStore
+from holdfast.run.contract import StopKind
+from holdfast.services.trainer import objective, resume
+from holdfast.services.trainer.run import begin, execute
+from holdfast.services.trainer.samples import Samples, build_samples, read_market
+from holdfast.services.trainer.state import TENSORS, TrainingState
 from holdfast.strategy import Strategy, parse_strategy
 from holdfast.v1 import checkpoint_pb2
-from holdfast.worker.run import StopKind
 from tests.exact.training import OPERATION, Workplace, strategy_text, write_market
-from trainer import objective, resume
-from trainer.run import begin, execute
-from trainer.samples import Samples, build_samples, read_market
-from trainer.state import TENSORS, TrainingState
 
 State = dict[str, Any]
 Tensors = dict[str, torch.Tensor]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.metrics import classification_metrics, rank_correlation, regression_metrics
+from holdfast.services.trainer.metrics import classification_metrics, rank_correlation, regression_metrics
 
 CLASSES = ("short", "flat", "long")
 

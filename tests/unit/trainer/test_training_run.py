@@ -13,23 +13,20 @@ import pytest
 import torch
 
 from holdfast import fingerprint
-from holdfast.bundle import BUNDLE, load_bundle
-from holdfast.checkpoints import (
-    CheckpointWriter,
-    FinalWrites,
-    discover_checkpoints,
-    load_checkpoint,
-    local,
-    open_store,
-)
-from holdfast.checkpoints.local import LocalStore
+from holdfast.artifacts import local
+from holdfast.artifacts.catalogue import discover_checkpoints, load_checkpoint
+from holdfast.artifacts.local import LocalStore
+from holdfast.artifacts.store import open_store
+from holdfast.checkpoints import FinalWrites
 from holdfast.errors import Corrupted, InvalidRequest, NotFound, NotPossible, StoreFull
-from holdfast.networks import InputWindows
+from holdfast.models.bundle import BUNDLE, load_bundle
+from holdfast.models.networks import InputWindows
+from holdfast.run.contract import Run, RunStopped, StopKind
+from holdfast.run.writer import CheckpointWriter
+from holdfast.services.trainer import loop
+from holdfast.services.trainer.run import execute
 from holdfast.v1 import checkpoint_pb2
-from holdfast.worker.run import Run, RunStopped, StopKind
 from tests.exact.training import OPERATION, Killed, Workplace, strategy_text, write_market
-from trainer import loop
-from trainer.run import execute
 
 Make = Callable[..., Workplace]
 

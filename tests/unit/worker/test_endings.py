@@ -9,7 +9,7 @@ import pytest
 
 from holdfast.v1 import checkpoint_pb2, operation_pb2, worker_pb2
 from holdfast.worker.endings import Ending, StopReason, conclude, describe
-from holdfast.worker.executor import Exit
+from holdfast.worker.host.executor import Exit
 
 RUN = worker_pb2.RunRef(operation_id="op-1", attempt=2)
 CHECKPOINT = checkpoint_pb2.Checkpoint(checkpoint_id="op-1/1-29", unit_name="epoch", unit=29)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.service.limits import FACT_BYTES
+from holdfast.rpc.limits import FACT_BYTES
 from holdfast.v1 import checkpoint_pb2, worker_pb2
 from holdfast.worker.facts import CHECKPOINTS_KEPT, NOTICES_KEPT, Facts
 from holdfast.worker.outbox import Outbox

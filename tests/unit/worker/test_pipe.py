@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from holdfast.run.contract import StopKind
 from holdfast.v1 import checkpoint_pb2, operation_pb2, worker_pb2
-from holdfast.worker import wire
-from holdfast.worker.pipe import PipeRun
-from holdfast.worker.run import StopKind
+from holdfast.worker.host import wire
+from holdfast.worker.host.pipe import PipeRun
 
 PATIENCE = 10.0
 ORDER = wire.Order(

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.errors import LostRace, NotPossible
-from holdfast.service.limits import REQUEST_BYTES
+from holdfast.rpc.limits import REQUEST_BYTES
 from holdfast.settings import load_settings
 from holdfast.v1 import worker_pb2
 from holdfast.worker import runlogs
@@ -99,7 +99,7 @@ def test_a_registration_fits_however_many_ends_wait() -> None:
     assert sum(message.ByteSize() for message in (*told, *claimed)) < REQUEST_BYTES / 2
 
 
-@pytest.mark.parametrize("module", ["holdfast.worker", "holdfast.worker.zygote", "holdfast.worker.child"])
+@pytest.mark.parametrize("module", ["holdfast.worker", "holdfast.worker.host.forkserver", "holdfast.worker.host.child"])
 def test_what_forks_never_imports_grpc(module: str) -> None:
     program = f"import sys, {module}; sys.exit('grpc' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -11,20 +11,20 @@ from pathlib import Path
 import pytest
 
 from holdfast.errors import AtCapacity, InvalidRequest, LostRace, NotFound, NotPossible, Unavailable
+from holdfast.run.contract import StopKind
 from holdfast.settings import load_settings
 from holdfast.v1 import operation_pb2, worker_pb2
-from holdfast.worker.executor import Exit, Pulse
 from holdfast.worker.facts import Facts
 from holdfast.worker.fence import Fence
+from holdfast.worker.host.executor import Exit, Pulse
+from holdfast.worker.host.wire import Order
 from holdfast.worker.identity import identify
 from holdfast.worker.outbox import Outbox
-from holdfast.worker.run import StopKind
 from holdfast.worker.shutdown import shut_down
 from holdfast.worker.slots import Slots, Workplace
 from holdfast.worker.stall import StallLimit
 from holdfast.worker.stopping import Patience, StopPlan
 from holdfast.worker.supervision import Supervision
-from holdfast.worker.wire import Order
 
 
 @dataclass

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from holdfast.run.contract import StopKind
 from holdfast.v1 import operation_pb2
-from holdfast.worker import wire
-from holdfast.worker.executor import Exit, Pulse
-from holdfast.worker.procfs import Activity, activity
-from holdfast.worker.run import StopKind
+from holdfast.worker.host import wire
+from holdfast.worker.host.executor import Exit, Pulse
+from holdfast.worker.host.procfs import Activity, activity
 from holdfast.worker.stall import Silence, StallLimit, Turn, Vigil, position
 
 LIMIT = StallLimit(300.0)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.v1 import checkpoint_pb2, operation_pb2, worker_pb2
-from holdfast.worker import wire
+from holdfast.worker.host import wire
 
 
 @given(payloads=st.lists(st.binary(max_size=200)), cuts=st.lists(st.integers(1, 50)))

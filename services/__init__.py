@@ -1,0 +1,1 @@
+"""The services, installed as holdfast.services: coordinator, trainer, backtester."""

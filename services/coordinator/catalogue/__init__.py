@@ -1,0 +1,1 @@
+"""The catalogue of checkpoints, and its clean-up."""

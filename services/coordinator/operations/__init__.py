@@ -1,0 +1,1 @@
+"""Operations: their life-cycle, and everything that moves them."""

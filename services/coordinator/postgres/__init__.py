@@ -1,0 +1,1 @@
+"""PostgreSQL: the pool, the queries, the schema, leadership."""

@@ -1,0 +1,1 @@
+"""Workers: who they are, what they run, what they say."""

@@ -1,0 +1,258 @@
+"""Gives queued operations to free slots, first come first served. Owns the claim and its way back.
+
+Nothing is polled: the dispatcher wakes when an operation enters the queue, when a slot becomes free, and when a worker
+that did not take a run has rested, or an operation that nobody took has waited (`backoff`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import structlog
+
+from holdfast.errors import AtCapacity, HoldfastError, LostRace, NotPossible, Unavailable
+from holdfast.services.coordinator.catalogue.checkpoints import Checkpoints
+from holdfast.services.coordinator.operations.lifecycle import LIVE, QUEUED, Cause, Status
+from holdfast.services.coordinator.operations.records import Event, Operation, checkpoint_ref, failure
+from holdfast.services.coordinator.operations.store import Store
+from holdfast.services.coordinator.operations.transitions import queue_status, status_names
+from holdfast.services.coordinator.postgres.pool import Connection, ConnectionLost
+from holdfast.services.coordinator.tasks import Tasks
+from holdfast.services.coordinator.workers.registry import Registry, Worker, offer
+from holdfast.services.coordinator.workers.supervision import Supervision
+from holdfast.v1 import checkpoint_pb2
+
+log = structlog.get_logger()
+
+# Claims in a row of which nobody knows whether the worker got them. With the backoff that is a quarter of an hour,
+# longer than any restart takes. Then a person has to look: each may have left a run behind.
+MOST_DELIVERIES = 20
+# The worker itself has answered: the run has certainly not begun. Everything else may have half happened.
+REFUSALS = frozenset({"NO_FREE_SLOT", "WORKER_DRAINING", "COORDINATOR_UNPROVEN", "WORKER_LOST", "TOO_BUSY"})
+RETRY_DATABASE = 0.5  # seconds
+
+
+class Dispatcher:
+    """`run` is its background task; `stop` lets no new run out while the coordinator drains."""
+
+    def __init__(
+        self, store: Store, checkpoints: Checkpoints, registry: Registry, supervision: Supervision, tasks: Tasks
+    ) -> None:
+        self._store = store
+        self._checkpoints = checkpoints.patient()
+        self._registry = registry
+        self._supervision = supervision
+        self._tasks = tasks
+        self._wake = asyncio.Event()
+        self._stopped = False
+        self._delivering: set[asyncio.Task[None]] = set()
+        # What is being claimed: operation, attempt, worker, incarnation.
+        self._claiming: tuple[str, int, str, str] | None = None
+        self.suspect_epoch: Any = lambda: None
+        registry.on_free.append(self.wake)
+        store.changes.listen(self._changed)
+
+    def wake(self) -> None:
+        """Something has changed that may let an operation start."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """For ever. A lost database is tried again, and what a lost claim may have left behind is put back."""
+        due: float | None = None
+        while True:
+            await self._wait(due)
+            due = None
+            try:
+                while not self._stopped and await self._claim_one():
+                    pass
+                due = await self._next_due()
+            except ConnectionLost as error:
+                log.warning("Dispatch waits for the database", error=error.message)
+                await asyncio.sleep(RETRY_DATABASE)
+                await self._put_back_lost_claim()
+                self.wake()
+
+    async def stop(self) -> None:
+        """No more claims; deliveries under way are finished."""
+        self._stopped = True
+        if self._delivering:
+            await asyncio.wait(self._delivering)
+
+    def _changed(self, operation: Operation, _: Event) -> None:
+        if operation.status in QUEUED:
+            self.wake()
+
+    async def _next_due(self) -> float | None:
+        """Seconds until the queue has something again for those who are free now."""
+        offers = [offer(worker) for worker in self._registry.free_workers()]
+        if self._stopped or not offers:
+            return None
+        row = await self._store.database.fetch_one("next_due", status_names(QUEUED), offers)
+        return float(row["seconds"]) if row and row["seconds"] is not None else None
+
+    async def _wait(self, due: float | None) -> None:
+        waits = [seconds for seconds in (due, self._registry.next_rest_end()) if seconds is not None]
+        try:
+            async with asyncio.timeout(min(waits, default=None)):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+        self._wake.clear()
+
+    async def _claim_one(self) -> bool:
+        free = self._registry.free_workers()
+        if not free:
+            return False
+        offers = [offer(worker) for worker in free]
+        chosen: list[Worker] = []
+
+        async def work(connection: Connection) -> Operation | None:
+            row = await self._store.claim_next(connection, offers)
+            if row is None:
+                return None
+            worker = _choose(free, row)
+            chosen.append(worker)
+            self._claiming = (row["id"], row["attempt"], worker.id, worker.incarnation)
+            return await self._store.claim(connection, row, worker.id, worker.incarnation, _words(worker))
+
+        self._claiming = None
+        # Once: a claim whose answer was lost must not be followed by another in its place.
+        operation = await self._store.database.transaction(work, once=True)
+        if operation is None:
+            return False
+        worker = chosen[0]
+        self._registry.assign(worker, operation.id, operation.attempt)
+        if not operation.requeues:
+            self._store.announce(operation, "CLAIMED", _words(worker), {"worker_id": worker.id})
+        task = self._tasks.start(f"deliver {operation.id}", self._deliver(operation, worker))
+        self._delivering.add(task)
+        task.add_done_callback(self._delivering.discard)
+        return True
+
+    async def _deliver(self, operation: Operation, worker: Worker) -> None:
+        known = {"operation": operation.id, "attempt": operation.attempt, "worker": worker.id}
+        try:
+            link = self._supervision.link(worker)
+            if link is None:
+                raise Unavailable(f"Worker {worker.id} went away before it got the run.", reason="WORKER_LOST")
+            await link.start(operation, await self._checkpoint(operation))
+        except HoldfastError as error:
+            log.warning("Run not taken", reason=error.reason, error=error.message, **known)
+            await self._not_taken(operation, worker, error)
+            return
+        except Exception as error:
+            # Of this delivery alone; the run may have begun all the same, so that it goes back under the next attempt.
+            log.exception("Delivery met a defect", **known)
+            words = f"The coordinator met a defect while it delivered the run ({type(error).__name__}); see its log."
+            await self._not_taken(operation, worker, Unavailable(words, reason="DELIVERY_DEFECT"))
+            return
+        self._registry.confirm(worker, operation.id, operation.attempt)
+        self._registry.took(worker)
+        if operation.requeues:
+            # Its claim was not told: it might have been one of many.
+            await self._store.patient().record_event(
+                operation.id, "CLAIMED", _words(worker), {"worker_id": worker.id}, attempt=operation.attempt, only=LIVE
+            )
+        log.info("Run dispatched", resumed=bool(operation.resume_checkpoint_id), **known)
+
+    async def _checkpoint(self, operation: Operation) -> checkpoint_pb2.CheckpointRef | None:
+        if not operation.resume_checkpoint_id:
+            return None
+        return checkpoint_ref(await self._checkpoints.get(operation.resume_checkpoint_id))
+
+    async def _not_taken(self, operation: Operation, worker: Worker, error: HoldfastError) -> None:
+        store = self._store.patient()
+        self._registry.release(worker, operation.id, operation.attempt)
+        if not _will_pass(error):
+            await self._refused(store, operation, worker, error)
+            return
+        self._registry.rest(worker)
+        if isinstance(error, NotPossible):
+            worker.draining = True  # until its next heartbeat says otherwise
+        if isinstance(error, LostRace):
+            self.suspect_epoch()
+        refused = _certainly_refused(error)
+        if not refused and await store.count_undelivered(operation.id) + 1 >= MOST_DELIVERIES:
+            await self._give_up(store, operation, worker, error)
+            return
+        message = f"Worker {worker.id} did not take the run: {error.message} It waits for a free slot again"
+        move = store.decline if refused else store.put_back
+        moved = await move(operation, queue_status(operation), error.reason, message)
+        self.wake()
+        if moved is None and refused:
+            # Cancelled meanwhile, and it never began: nobody will report its end.
+            await self._never_ran(store, operation)
+
+    async def _give_up(self, store: Store, operation: Operation, worker: Worker, error: HoldfastError) -> None:
+        again = (
+            f"continue with `holdfast operations resume {operation.id}`" if operation.checkpoint else "start it again"
+        )
+        message = (
+            f"{MOST_DELIVERIES} times in a row nobody could say whether a worker had got the run. The last was worker "
+            f"{worker.id} at {worker.address}, which answered: {error.message} "
+            f"Look at its log and at the network between it and the coordinator, then {again}."
+        )
+        log.error("Operation given up", operation=operation.id, attempt=operation.attempt, worker=worker.id)
+        await store.end(
+            operation.id, operation.attempt, Cause.REFUSE, Status.FAILED, "FAILED", message,
+            failure=failure("UNDELIVERABLE", message), details={"worker_id": worker.id, "reason": "UNDELIVERABLE"},
+        )  # fmt: skip
+
+    async def _refused(self, store: Store, operation: Operation, worker: Worker, error: HoldfastError) -> None:
+        """Another worker, or the same one later, would answer the same: waiting would be for ever."""
+        message = f"Worker {worker.id} refused the run: {error.message}"
+        ended = await store.end(
+            operation.id, operation.attempt, Cause.REFUSE, Status.FAILED, "FAILED", message,
+            failure=failure(error.reason, message), details={"worker_id": worker.id, "reason": error.reason},
+        )  # fmt: skip
+        if ended is None:
+            await self._never_ran(store, operation)
+
+    async def _never_ran(self, store: Store, operation: Operation) -> None:
+        message = "Cancelled before the run began"
+        await store.end(
+            operation.id, operation.attempt, Cause.REFUSE, Status.CANCELLED, "CANCELLED", message,
+            failure=failure("CANCELLED", message),
+        )  # fmt: skip
+
+    async def _put_back_lost_claim(self) -> None:
+        """A claim may have been committed although its answer was lost. Nobody was told of it, so nobody runs it."""
+        if self._claiming is None:
+            return
+        operation_id, attempt, worker_id, incarnation = self._claiming
+        store = self._store.patient()
+        found = await store.find(operation_id)
+        if found is None or (found.attempt, found.status) != (attempt, Status.RUNNING):
+            return
+        if (found.worker_id, found.incarnation) == (worker_id, incarnation):
+            message = "The database was lost during the claim. It waits for a free slot again"
+            await store.put_back(found, queue_status(found), "DATABASE_UNAVAILABLE", message)
+
+
+def _choose(free: list[Worker], row: Any) -> Worker:
+    """The emptiest that fits, but for a resume rather not the worker that had it last."""
+    fit = [
+        worker
+        for worker in free
+        if worker.operation_kind == row["kind"] and worker.capabilities.issuperset(row["requirements"])
+    ]
+    others = [worker for worker in fit if worker.id != row["worker_id"]]
+    return (others or fit)[0]
+
+
+def _will_pass(error: HoldfastError) -> bool:
+    """Whether the same run may be taken later, or elsewhere. A missing checkpoint or a bad request never will."""
+    if isinstance(error, Unavailable | AtCapacity | LostRace) or error.reason == "WORKER_DRAINING":
+        return True
+    # A status that has no class of its own: the call was cancelled, because the worker has registered anew.
+    return type(error) is HoldfastError
+
+
+def _certainly_refused(error: HoldfastError) -> bool:
+    """Whether the run has certainly not begun, so that its attempt can be given out again."""
+    return error.reason in REFUSALS or (error.reason == "STALE_ATTEMPT" and "newest_epoch" in error.metadata)
+
+
+def _words(worker: Worker) -> str:
+    return f"Given to worker {worker.id}"
