@@ -7,7 +7,7 @@ SEED ?= 1
 RUNS ?= 10
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint protos up down bench chaos exact
+.PHONY: help setup lock demo unit test format lint protos up down bench chaos exact
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 10
@@ -20,11 +20,27 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all]' --group dev
 	touch $@
 
+lock: $(BIN)/uv  ## write all versions into constraints.txt; ARGS=--upgrade raises them
+	$(BIN)/uv pip compile pyproject.toml --extra all --group dev --output-file constraints.txt $(ARGS) --quiet \
+		--python-version 3.11 --python-platform x86_64-manylinux_2_28 \
+		--custom-compile-command "make lock    (what Python 3.11 on Linux x86_64 needs; pip reads it with --constraint)"
+
+# Not the stamp: versions that contradict each other can be locked anew, but not installed.
+$(BIN)/uv:
+	$(MAKE) $(STAMP)
+
 demo: $(STAMP)  ## train on the S&P 500 of 1999-2013, backtest 2014-2018, print and draw the result
 	$(BIN)/python scripts/demo.py
 
+unit: $(STAMP)  ## the unit tests
+	$(BIN)/python -m pytest tests/unit
+
 test: $(STAMP)  ## the whole test suite
 	$(BIN)/python -m pytest
+
+format: $(STAMP)  ## put the code into its one form, with what ruff can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
 
 lint: $(STAMP)  ## ruff, mypy, buf lint, drift of the generated code
 	$(BIN)/ruff check .
