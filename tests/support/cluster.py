@@ -71,6 +71,14 @@ def wait_until(condition: Callable[[], T], what: str, *, deadline: float = DEADL
         time.sleep(POLL)
 
 
+def _live(operation: Operation) -> Operation:
+    """The operation as it is now; what has ended cannot be disturbed any more, and its test proves nothing."""
+    operation.refresh()
+    if operation.done:
+        raise AssertionError(f"{operation.id} ended too early ({operation.status})")
+    return operation
+
+
 @dataclass
 class Member:
     """One process of the cluster."""
@@ -291,13 +299,22 @@ class Cluster:
         return operation
 
     def await_unit(self, operation: Operation, unit: int, *, deadline: float = DEADLINE) -> Operation:
-        """Waits until the operation's progress has reached `unit` (or it has ended)."""
+        """Waits until the progress of an operation that goes on has reached `unit`."""
+        self._wait(lambda: _live(operation).progress.unit >= unit, operation, f"at unit {unit}", deadline)
+        return operation
+
+    def await_checkpoint(self, operation: Operation, unit: int = 1, *, deadline: float = DEADLINE) -> Operation:
+        """Waits until an operation that goes on has a durable checkpoint of `unit` or later, known to the coordinator.
+
+        To be awaited before anything is killed that must go on from there. Progress proves no checkpoint: it is told at
+        once, while the save goes on beside the run.
+        """
 
         def there() -> bool:
-            operation.refresh()
-            return operation.done or operation.progress.unit >= unit
+            saved = _live(operation).checkpoint
+            return saved is not None and saved.unit >= unit
 
-        self._wait(there, operation, f"at unit {unit}", deadline)
+        self._wait(there, operation, f"with a checkpoint of unit {unit}", deadline)
         return operation
 
     def _wait(self, there: Callable[[], bool], operation: Operation, what: str, deadline: float) -> None:

@@ -42,10 +42,7 @@ def cluster(shared: Cluster) -> Iterator[Cluster]:
 def begun(cluster: Cluster, **options: Any) -> Operation:
     """An endless training that has saved a checkpoint."""
     operation = start_training(cluster.client, **options)
-    cluster.await_unit(operation, 2)
-    wait_until(lambda: operation.refresh() is None or operation.checkpoint, f"a checkpoint of {operation.id}")
-    assert operation.status == "RUNNING"
-    return operation
+    return cluster.await_checkpoint(operation, 2)
 
 
 def runner(cluster: Cluster, operation: Operation) -> Member:
@@ -75,7 +72,7 @@ def test_killed_worker_is_failed_after_the_timeout_and_resumes_elsewhere_to_the_
     undisturbed = start_training(cluster.client, epochs=40)
     cluster.await_status(undisturbed, "COMPLETED")
     operation = start_training(cluster.client, epochs=40)
-    cluster.await_unit(operation, 5)
+    cluster.await_checkpoint(operation, 5)
     runner(cluster, operation).kill()
     cluster.await_status(operation, "FAILED", deadline=ORPHAN_TIMEOUT + 20)
     assert operation.failure is not None
@@ -168,7 +165,7 @@ def test_max_attempts_resumes_by_itself_and_ends_as_if_nothing_had_been(cluster:
     undisturbed = start_training(cluster.client, epochs=40, seed=11)
     cluster.await_status(undisturbed, "COMPLETED")
     operation = start_training(cluster.client, epochs=40, seed=11, max_attempts=3)
-    cluster.await_unit(operation, 5)
+    cluster.await_checkpoint(operation, 5)
     for pid in cluster.run_pids(operation.message.worker_id):
         os.kill(pid, signal.SIGKILL)
     cluster.await_status(operation, "COMPLETED")

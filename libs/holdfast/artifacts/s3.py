@@ -22,7 +22,7 @@ class S3Store:
             from obstore.store import S3Store as Bucket
         except ModuleNotFoundError as error:
             raise Unavailable(
-                "An S3 artifact store needs the package obstore. Install it with `pip install 'holdfast[store]'`.",
+                "An S3 artifact store needs obstore. Install it with `pip install 'holdfast-quant[store]'`.",
                 reason="MISSING_PACKAGE",
             ) from error
         self._url = url.rstrip("/")

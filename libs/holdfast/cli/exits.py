@@ -60,7 +60,7 @@ def explain_missing(error: ModuleNotFoundError) -> int:
     if package not in _EXTRAS:
         return explain_defect(error)
     extra = _EXTRAS[package]
-    print(f"holdfast: this needs {package}. Install it with: pip install 'holdfast[{extra}]'", file=sys.stderr)
+    print(f"holdfast: this needs {package}. Install it with: pip install 'holdfast-quant[{extra}]'", file=sys.stderr)
     return FAILED
 
 

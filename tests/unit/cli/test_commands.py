@@ -181,7 +181,7 @@ def test_a_missing_package_names_its_extra(holdfast: Command, monkeypatch: pytes
     monkeypatch.setattr("holdfast.cli.system.client", missing)
     said = holdfast("status")
     assert said.code == 1
-    assert "pip install 'holdfast[report]'" in said.err
+    assert "pip install 'holdfast-quant[report]'" in said.err
 
 
 def test_show_tells_everything(script: Script, holdfast: Command) -> None:
