@@ -18,7 +18,7 @@ LOCKED = dict(re.findall(r"^([a-z0-9-]+)==(\S+)$", TEXT, re.MULTILINE))
 def test_every_line_is_one_exact_version_and_names_no_place() -> None:
     lines = [line for line in TEXT.splitlines() if line and not line.lstrip().startswith("#")]
     assert len(lines) == len(LOCKED)
-    assert not re.search(r"://|--|\.(org|com|net|io)\b", TEXT)
+    assert not re.search(r"://|index-url|find-links|trusted-host|\.(?:org|com|net|io)\b", TEXT)
     assert "Python 3.11 on Linux x86_64" in TEXT
 
 
