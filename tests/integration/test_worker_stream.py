@@ -279,10 +279,10 @@ async def test_a_half_open_connection_is_noticed(bench: Bench) -> None:
 async def test_a_frozen_worker_comes_back_without_losing_anything(bench: Bench) -> None:
     await bench.up()
     assert bench.worker is not None
-    await bench.run("op-1", do="epochs", epochs=40)
-    await bench.coordinator.pid_of("op-1")
-    bench.worker.signal(signal.SIGSTOP)
+    await bench.run("op-1", do="linger", path=str(bench.home / "end"))
     pid = await bench.coordinator.pid_of("op-1")
+    bench.worker.signal(signal.SIGSTOP)
+    (bench.home / "end").touch()
     await until(lambda: not alive(pid), "the run to finish beside its frozen worker")
     assert not bench.coordinator.finished("op-1")
     bench.worker.signal(signal.SIGCONT)

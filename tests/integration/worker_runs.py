@@ -12,13 +12,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from holdfast.errors import NotPossible
 from holdfast.run.contract import Run, RunStopped, StopKind
 from holdfast.v1 import checkpoint_pb2, operation_pb2
 
-_POLL = 0.005  # seconds between two looks at stop_requested
+_POLL = 0.005  # seconds between two looks at stop_requested, or for a file
 
 
 def execute(run: Run) -> operation_pb2.TrainingResult:
@@ -47,12 +48,31 @@ def _checkpoint(run: Run, unit: int, kind: checkpoint_pb2.CheckpointType) -> che
     )
 
 
+def _await_file(path: Path) -> None:
+    while not path.exists():
+        time.sleep(_POLL)
+
+
+def _ready(run: Run, word: str, **details: str) -> None:
+    """Says READY and returns when the coordinator has heard it: what follows may stop this process from speaking."""
+    run.notice("READY", word, details)
+    heard = Path(os.environ["HOLDFAST_DATA_DIR"]) / "heard"
+    _await_file(heard / f"{run.assignment.operation_id}-{run.assignment.attempt}")
+
+
 def _finish(run: Run) -> operation_pb2.TrainingResult:
     return _result(loss=0.5)
 
 
 def _hello(run: Run) -> operation_pb2.TrainingResult:
-    run.notice("SAID", "the first word", {"time_ns": str(time.time_ns())})
+    """Tells whose child it is."""
+    run.notice("SAID", "the first word", {"pid": str(os.getpid()), "parent": str(os.getppid())})
+    return _result()
+
+
+def _linger(run: Run, path: str) -> operation_pb2.TrainingResult:
+    """Ends when the test has made a file."""
+    _await_file(Path(path))
     return _result()
 
 
@@ -96,8 +116,7 @@ def _deaf(run: Run) -> operation_pb2.TrainingResult:
 
 def _hold_gil(run: Run, seconds: float) -> operation_pb2.TrainingResult:
     """Sleeps in C with the interpreter's lock held: no thread of this process runs meanwhile."""
-    run.notice("READY", "holding")
-    time.sleep(0.1)  # the word gets out first
+    _ready(run, "holding")
     ctypes.PyDLL(None).usleep(int(seconds * 1_000_000))
     return _result()
 
@@ -130,8 +149,7 @@ def _silent(run: Run, seconds: float) -> operation_pb2.TrainingResult:
 
 def _spin(run: Run) -> operation_pb2.TrainingResult:
     """Computes in C for hours; neither other threads nor Python's signal handlers get a turn."""
-    run.notice("READY", "spinning")
-    time.sleep(0.1)
+    _ready(run, "spinning")
     return _result(total=float(sum(range(10**14))))
 
 
@@ -161,11 +179,9 @@ def _sys_exit(run: Run, code: int) -> operation_pb2.TrainingResult:
 
 def _crash(run: Run, number: int) -> operation_pb2.TrainingResult:
     run.checkpoint_saved(_checkpoint(run, 3, checkpoint_pb2.CHECKPOINT_TYPE_PERIODIC))
-    run.notice("READY", "about to crash")
-    time.sleep(0.1)
+    _ready(run, "about to crash")
     os.kill(os.getpid(), number)
-    time.sleep(60)
-    return _result()
+    raise AssertionError(f"signal {number} did not end this process")
 
 
 def _memory(run: Run) -> operation_pb2.TrainingResult:
@@ -181,8 +197,7 @@ def _nonsense(run: Run) -> Any:
 def _grandchild(run: Run) -> operation_pb2.TrainingResult:
     """Starts a process of its own and dies; the process must not stay."""
     child = subprocess.Popen(["sleep", "600"])
-    run.notice("READY", "child", {"pid": str(child.pid)})
-    time.sleep(0.1)
+    _ready(run, "child", pid=str(child.pid))
     os._exit(9)
 
 
@@ -201,6 +216,7 @@ def _print(run: Run) -> operation_pb2.TrainingResult:
 _DEEDS: dict[str, Callable[..., operation_pb2.TrainingResult]] = {
     "finish": _finish,
     "hello": _hello,
+    "linger": _linger,
     "resumed": _resumed,
     "epochs": _epochs,
     "saving": _saving,

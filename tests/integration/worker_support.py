@@ -64,6 +64,7 @@ class Stream:
         self.nonce = nonce
         self.speaks = speaks
         self.received: list[worker_pb2.WorkerMessage] = []
+        self.heard: Path | None = None  # where runs find out that their READY has come here
         self.over = asyncio.Event()
         self.code: grpc.StatusCode | None = None
         self._channel = channel
@@ -104,6 +105,8 @@ class Stream:
             async for response in self._call:
                 message = response.message
                 self.received.append(message)
+                if self.heard is not None and message.notice.type == "READY":
+                    (self.heard / f"{message.notice.run.operation_id}-{message.notice.run.attempt}").touch()
                 if message.sequence and self.acknowledges:
                     await self.acknowledge(message.sequence)
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
@@ -125,6 +128,7 @@ class Coordinator(coordinator_service_pb2_grpc.CoordinatorServiceServicer):
         self.registrations: list[coordinator_service_pb2.RegisterWorkerRequest] = []
         self.refused = 0
         self.streams: list[Stream] = []
+        self.heard: Path | None = None
         self.server: Server | None = None
 
     async def start(self, listen: str = "127.0.0.1:0") -> None:
@@ -156,6 +160,7 @@ class Coordinator(coordinator_service_pb2_grpc.CoordinatorServiceServicer):
     def dial(self, address: str) -> Stream:
         """Opens a Supervise stream that answers the newest registration."""
         stream = Stream(create_channel(address), self.epoch, self.acknowledges, self.registrations[-1].nonce)
+        stream.heard = self.heard
         self.streams.append(stream)
         return stream
 
@@ -322,6 +327,8 @@ class Bench:
     def __init__(self, home: Path) -> None:
         self.home = home
         self.coordinator = Coordinator()  # type: ignore[abstract]  # gRPC answers UNIMPLEMENTED for the rest
+        self.coordinator.heard = home / "heard"
+        self.coordinator.heard.mkdir()
         self.worker: Worker | None = None
         self._channels: list[grpc.aio.Channel] = []
 
