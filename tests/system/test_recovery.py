@@ -41,7 +41,7 @@ def cluster(shared: Cluster) -> Iterator[Cluster]:
 
 @pytest.fixture
 def patient(cluster: Cluster) -> Iterator[Cluster]:
-    """With a coordinator that waits for a lost worker longer than any restart takes: FAILED sooner means proven dead."""
+    """With a coordinator that waits for a lost worker longer than any restart takes: FAILED sooner means proven."""
     quick = cluster.coordinator.environment
     for environment in ({**quick, "ORPHAN_TIMEOUT_SECONDS": "600"}, quick):
         cluster.coordinator.kill()
