@@ -18,11 +18,11 @@ from holdfast.artifacts.catalogue import load_checkpoint
 from holdfast.artifacts.checkpoint import Snapshot
 from holdfast.artifacts.manifest import write_artifacts
 from holdfast.artifacts.store import Store, open_store
-from holdfast.checkpoints import FinalWrites
 from holdfast.determinism import make_deterministic
 from holdfast.errors import InternalError
 from holdfast.market import MarketStore
 from holdfast.run.contract import Run, RunStopped
+from holdfast.run.final import FinalWrites
 from holdfast.run.pace import Pace
 from holdfast.run.writer import CheckpointWriter
 from holdfast.services.backtester.loading import Prepared, prepare

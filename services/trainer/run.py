@@ -12,13 +12,13 @@ from holdfast import fingerprint
 from holdfast.artifacts.catalogue import LoadedCheckpoint, load_checkpoint
 from holdfast.artifacts.manifest import write_artifacts
 from holdfast.artifacts.store import Store, open_store
-from holdfast.checkpoints import FinalWrites
 from holdfast.determinism import make_deterministic, seed_everything
 from holdfast.errors import InternalError, NotPossible
 from holdfast.market import MarketStore
 from holdfast.models.bundle import bundle_files
 from holdfast.models.networks import build_model
 from holdfast.run.contract import Assignment, Run, RunStopped
+from holdfast.run.final import FinalWrites
 from holdfast.run.pace import Pace
 from holdfast.run.writer import CheckpointWriter
 from holdfast.services.trainer import objective, resume

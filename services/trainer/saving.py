@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from holdfast.artifacts.checkpoint import Snapshot
-from holdfast.checkpoints import FinalWrites
 from holdfast.run.contract import RunStopped
+from holdfast.run.final import FinalWrites
 from holdfast.run.pace import Pace
 from holdfast.run.writer import CheckpointWriter
 from holdfast.services.trainer.state import TrainingState

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import torch
@@ -31,6 +31,9 @@ from holdfast.run.contract import Assignment, RunStopped, StopKind
 from holdfast.services.backtester.run import execute
 from holdfast.strategy import Strategy, parse_strategy
 from holdfast.v1 import checkpoint_pb2, operation_pb2
+
+if TYPE_CHECKING:
+    import pytest
 
 __all__ = ["Backtest", "FakeRun", "Killed", "World", "make_world", "result_digests", "run_killed", "run_uninterrupted"]
 
@@ -162,11 +165,10 @@ def _write_model(store: Store, market: MarketStore, strategy: Strategy, seed: in
 
 @dataclass
 class FakeRun:
-    """The run's side of the pipe, without one. `on_look` is called at every look at `stop_requested`."""
+    """The run's side of the pipe, without one. `on_look` is asked whether to stop; `bar` is how far the trading is."""
 
     assignment: Assignment
     on_look: Callable[[FakeRun], StopKind | None] = lambda _: None
-    looks: int = 0
     bar: int = 0
     reports: list[operation_pb2.Progress] = field(default_factory=list)
     saved: list[checkpoint_pb2.Checkpoint] = field(default_factory=list)
@@ -174,17 +176,22 @@ class FakeRun:
 
     @property
     def stop_requested(self) -> StopKind | None:
-        self.looks += 1
         return self.on_look(self)
 
     def progress(self, progress: operation_pb2.Progress) -> None:
         self.reports.append(progress)
+        self.bar = progress.unit
 
     def checkpoint_saved(self, checkpoint: checkpoint_pb2.Checkpoint) -> None:
         self.saved.append(checkpoint)
 
     def notice(self, kind: str, message: str, details: Mapping[str, str] | None = None) -> None:
         self.notices.append((kind, message, dict(details or {})))
+
+
+def report_every_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes `bar` exact: as it is, the clock decides what is reported."""
+    monkeypatch.setattr("holdfast.services.backtester.run.PROGRESS_INTERVAL", 0.0)
 
 
 @dataclass

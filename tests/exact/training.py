@@ -1,7 +1,7 @@
 """A training that is interrupted wherever one likes, on synthetic bars; and the digests of what came out of it.
 
-The run's own question "shall I stop?" is where it is interrupted: it is asked before every step, between blocks of the
-validation and of the test, and while data is loaded, so every place at which a stop can be seen is reached.
+It is interrupted by the work that it has done, not by how often it has looked whether to stop: at its first look after
+so many steps, or in a phase. After an epoch's last step that look is the validation's; before the first, the loading's.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from holdfast.artifacts.manifest import read_artifacts
 from holdfast.artifacts.store import open_store
 from holdfast.market import Bars, MarketStore
 from holdfast.run.contract import Assignment, RunStopped, StopKind
+from holdfast.services.trainer import loop
 from holdfast.services.trainer.run import execute
 from holdfast.v1 import checkpoint_pb2, operation_pb2
 
@@ -98,33 +100,42 @@ def strategy_text(network: str = "mlp", *, symbols: tuple[str, ...] = ("AAA",), 
 
 @dataclass
 class TrainingRun:
-    """A run of the contract; stops, or dies, when asked for the `interrupt_at`-th time whether to stop."""
+    """A run of the contract; stops, or dies, after `interrupt_at` steps of this attempt, or in that phase."""
 
     assignment: Assignment
-    interrupt_at: int | None = None
+    interrupt_at: int | str | None = None
     how: StopKind | type[BaseException] = StopKind.CANCEL
-    looks: int = 0
+    steps: int = 0
     saved: list[checkpoint_pb2.Checkpoint] = field(default_factory=list)
     notices: list[tuple[str, str]] = field(default_factory=list)
     reports: list[operation_pb2.Progress] = field(default_factory=list)
 
     @property
     def stop_requested(self) -> StopKind | None:
-        self.looks += 1
-        if self.interrupt_at is None or self.looks < self.interrupt_at:
+        if isinstance(self.interrupt_at, str):
+            reached = bool(self.reports) and self.reports[-1].phase == self.interrupt_at
+        else:
+            reached = self.interrupt_at is not None and self.steps >= self.interrupt_at
+        if not reached:
             return None
         if isinstance(self.how, StopKind):
             return self.how
-        raise self.how(f"interrupted at look {self.looks}")
+        raise self.how(f"interrupted after {self.steps} steps")
 
     def progress(self, progress: operation_pb2.Progress) -> None:
         self.reports.append(progress)
+        if progress.phase == "training":
+            self.steps = _steps(progress) - _steps(next(r for r in self.reports if r.phase == "training")) + 1
 
     def checkpoint_saved(self, checkpoint: checkpoint_pb2.Checkpoint) -> None:
         self.saved.append(checkpoint)
 
     def notice(self, kind: str, message: str, details: Mapping[str, str] | None = None) -> None:
         self.notices.append((kind, message))
+
+
+def _steps(progress: operation_pb2.Progress) -> int:
+    return progress.unit * progress.total_steps + progress.step
 
 
 @dataclass(frozen=True)
@@ -161,7 +172,7 @@ class Workplace:
         )
 
     def run(
-        self, interrupt_at: int | None = None, how: StopKind | type[BaseException] = StopKind.CANCEL
+        self, interrupt_at: int | str | None = None, how: StopKind | type[BaseException] = StopKind.CANCEL
     ) -> TrainingRun:
         """The next attempt, from the newest checkpoint."""
         self.attempt += 1
@@ -182,13 +193,18 @@ class Workplace:
         )
         return TrainingRun(assignment, interrupt_at, how)
 
+    def execute(self, run: TrainingRun) -> operation_pb2.TrainingResult:
+        """Trains, and reports every step."""
+        with mock.patch.object(loop, "_REPORT_INTERVAL", 0.0):
+            return execute(run)
+
     def attempt_once(
-        self, interrupt_at: int | None = None, how: StopKind | type[BaseException] = StopKind.CANCEL
+        self, interrupt_at: int | str | None = None, how: StopKind | type[BaseException] = StopKind.CANCEL
     ) -> tuple[TrainingRun, Outcome | None]:
         """Runs one attempt; no outcome when it was interrupted."""
         run = self.run(interrupt_at, how)
         try:
-            result = execute(run)
+            result = self.execute(run)
         except (RunStopped, Killed):
             return run, None
         files = read_artifacts(open_store(self.store_url), result.model_uri).files

@@ -16,6 +16,7 @@ from tests.exact.backtest import (
     Killed,
     World,
     make_world,
+    report_every_chunk,
     result_digests,
     run_killed,
     run_uninterrupted,
@@ -27,6 +28,7 @@ def test_ten_interruptions_change_no_byte(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str, symbols: int
 ) -> None:
     monkeypatch.setenv("CHECKPOINT_SPACING_SECONDS", "0")
+    report_every_chunk(monkeypatch)
     world = make_world(tmp_path, bars=3000, model=model, symbols=symbols)
     whole = run_uninterrupted(world)
     assert whole.trades > 50
@@ -35,19 +37,22 @@ def test_ten_interruptions_change_no_byte(
     backtest = Backtest(world, "cut")
     result = None
     for interruption in range(11):
-        backtest.every = chance.choice([1, 7, 50, 333])
-        looks = chance.randrange(8, 40) if interruption < 10 else None
+        # Ten times as many bars as an attempt gets are fewer than there are. Below none: while loading.
+        backtest.every = chance.choice([1, 7, 50, 110])
+        bars = chance.randrange(-20, 180) if interruption < 10 else None
+        newest = backtest.newest()
+        target = None if bars is None else bars + (newest.unit if newest and bars > 0 else 0)
         ending = chance.choice(["kill", "cancel", "shutdown"])
 
-        def look(run: FakeRun, looks: int | None = looks, ending: str = ending) -> StopKind | None:
-            if looks is None or run.looks < looks:
+        def look(run: FakeRun, target: int | None = target, ending: str = ending) -> StopKind | None:
+            if target is None or run.bar < target:
                 return None
             if ending == "kill":
                 raise Killed
             return StopKind(ending)
 
-        run, result = backtest.run(look, checkpoint=backtest.newest())
-        if looks is not None:
+        run, result = backtest.run(look, checkpoint=newest)
+        if target is not None:
             assert result is None, f"seed {seed}: interruption {interruption} came too late"
             if ending != "kill" and run.saved:
                 assert run.saved[-1].unit > 0
@@ -59,12 +64,19 @@ def test_ten_interruptions_change_no_byte(
     assert not result.notes
 
 
-def test_open_trades_and_pending_orders_survive_cuts_a_few_bars_apart(tmp_path: Path) -> None:
+def test_open_trades_and_pending_orders_survive_cuts_a_few_bars_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report_every_chunk(monkeypatch)
     world = make_world(tmp_path, bars=600)
     backtest = Backtest(world, "cut", every=1)
     opened = pending = 0
-    for _ in range(30):
-        run, _ = backtest.run(lambda run: StopKind.CANCEL if run.looks > 20 else None, checkpoint=backtest.newest())
+    for target in range(15, 465, 15):
+        run, _ = backtest.run(
+            lambda run, target=target: StopKind.CANCEL if run.bar >= target else None,  # type: ignore[misc]
+            checkpoint=backtest.newest(),
+        )
+        assert run.saved[-1].unit == target
         summary = summary_of(world, run.saved[-1])
         opened += summary["open_positions"]
         pending += summary["pending_orders"]

@@ -25,7 +25,15 @@ from holdfast.services.backtester.run import execute
 from holdfast.services.backtester.state import KernelState
 from holdfast.services.trainer.samples import build_samples, read_market
 from holdfast.v1 import checkpoint_pb2, operation_pb2
-from tests.exact.backtest import Backtest, FakeRun, World, make_world, result_digests, run_uninterrupted
+from tests.exact.backtest import (
+    Backtest,
+    FakeRun,
+    World,
+    make_world,
+    report_every_chunk,
+    result_digests,
+    run_uninterrupted,
+)
 
 
 @pytest.fixture
@@ -36,6 +44,7 @@ def world(tmp_path: Path) -> World:
 @pytest.fixture(autouse=True)
 def _save_at_every_interval(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHECKPOINT_SPACING_SECONDS", "0")
+    report_every_chunk(monkeypatch)
 
 
 def table(content: bytes) -> Any:
@@ -43,14 +52,14 @@ def table(content: bytes) -> Any:
         return reader.read_all()
 
 
-def stop_after(looks: int, kind: StopKind = StopKind.CANCEL) -> Any:
-    return lambda run: kind if run.looks > looks else None
+def stop_after(bars: int, kind: StopKind = StopKind.CANCEL) -> Any:
+    return lambda run: kind if run.bar >= bars else None
 
 
 def cut(world: World, **options: Any) -> tuple[Backtest, checkpoint_pb2.Checkpoint]:
     """A backtest that was cancelled somewhere in the middle, and its checkpoint."""
     backtest = Backtest(world, "cut", every=20, **options)
-    run, result = backtest.run(stop_after(25))
+    run, result = backtest.run(stop_after(300))
     assert result is None
     return backtest, run.saved[-1]
 
@@ -95,10 +104,10 @@ def test_periodic_checkpoints_fall_on_their_interval(world: World) -> None:
     ],
 )
 def test_a_stop_saves_what_was_traded(world: World, kind: StopKind, type_: Any) -> None:
-    run, result = Backtest(world, "stopped", every=20).run(stop_after(25, kind))
+    run, result = Backtest(world, "stopped", every=20).run(stop_after(300, kind))
     assert result is None
     assert run.saved[-1].type == type_
-    assert 0 < run.saved[-1].unit < 900
+    assert run.saved[-1].unit == 300
 
 
 def test_a_stop_while_loading_saves_nothing(world: World) -> None:

@@ -46,9 +46,9 @@ def test_ten_interruptions_change_no_byte(
     cut = _workplace(tmp_path / "cut", market, strategy, every_epochs=every_epochs, every_steps=every_steps)
     endings: tuple[StopKind | type[BaseException], ...] = (StopKind.CANCEL, StopKind.SHUTDOWN, Killed)
     for _ in range(10):
-        # Before, inside and after the steps: data loading, epochs, validation and test all ask.
+        # 0: while loading; after an epoch's last step: in the validation.
         run, outcome = cut.attempt_once(
-            dice.randrange(1, undisturbed.looks // 3),
+            dice.randrange(undisturbed.steps // 3),
             endings[dice.randrange(3)],
         )
         if outcome is not None:

@@ -14,9 +14,8 @@ from typing import Any
 
 import structlog
 
-from holdfast.artifacts.catalogue import delete_checkpoint, discover_checkpoints, verify_checkpoint
+from holdfast.artifacts.catalogue import delete_checkpoint, discover_checkpoints, newest_attempt, verify_checkpoint
 from holdfast.artifacts.store import Store as ArtifactStore
-from holdfast.checkpoints import newest_attempt
 from holdfast.errors import HoldfastError, NotFound, NotPossible
 from holdfast.services.coordinator.operations import lifecycle
 from holdfast.services.coordinator.operations.lifecycle import Status

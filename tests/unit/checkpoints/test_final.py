@@ -11,9 +11,9 @@ import pytest
 from holdfast.artifacts import local as local_store
 from holdfast.artifacts.checkpoint import Snapshot
 from holdfast.artifacts.store import open_store
-from holdfast.checkpoints import FinalWrites
 from holdfast.errors import StoreFull
 from holdfast.run.contract import RunStopped, StopKind
+from holdfast.run.final import FinalWrites
 from holdfast.run.writer import CheckpointWriter
 from holdfast.v1 import checkpoint_pb2
 from tests.unit.checkpoints.support import ListeningRun

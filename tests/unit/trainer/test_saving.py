@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from holdfast.artifacts.checkpoint import Snapshot
-from holdfast.checkpoints import FinalWrites
+from holdfast.run.final import FinalWrites
 from holdfast.run.pace import Pace
 from holdfast.run.writer import CheckpointWriter
 from holdfast.services.trainer.saving import Saver

@@ -40,7 +40,7 @@ class Bench:
     def __init__(self, directory: Path, **training: Any) -> None:
         self.place = Workplace(directory, strategy_text("mlp", **training), every_epochs=0)
         write_market(directory / "market")
-        self.place.attempt_once(interrupt_at=35, how=StopKind.CANCEL)
+        self.place.attempt_once(interrupt_at=30, how=StopKind.CANCEL)
         reference = self.place.newest()
         assert reference is not None
         store = open_store(self.place.store_url)

@@ -17,16 +17,17 @@ from holdfast.artifacts import local
 from holdfast.artifacts.catalogue import discover_checkpoints, load_checkpoint
 from holdfast.artifacts.local import LocalStore
 from holdfast.artifacts.store import open_store
-from holdfast.checkpoints import FinalWrites
 from holdfast.errors import Corrupted, InvalidRequest, NotFound, NotPossible, StoreFull
 from holdfast.models.bundle import BUNDLE, load_bundle
 from holdfast.models.networks import InputWindows
 from holdfast.run.contract import Run, RunStopped, StopKind
+from holdfast.run.final import FinalWrites
 from holdfast.run.writer import CheckpointWriter
 from holdfast.services.trainer import loop
+from holdfast.services.trainer import run as trainer_run
 from holdfast.services.trainer.run import execute
 from holdfast.v1 import checkpoint_pb2
-from tests.exact.training import OPERATION, Killed, Workplace, strategy_text, write_market
+from tests.exact.training import OPERATION, Killed, TrainingRun, Workplace, strategy_text, write_market
 
 Make = Callable[..., Workplace]
 
@@ -94,7 +95,7 @@ def test_other_labels_and_optimisers_train_too(make: Make, labels: str) -> None:
         "early_stopping": {"patience": 1, "metric": "val_accuracy"},
     }
     place = make(strategy_text("mlp", **options))
-    place.attempt_once(21, StopKind.SHUTDOWN)
+    place.attempt_once(15, StopKind.SHUTDOWN)
     _, outcome = place.attempt_once()
     assert outcome is not None
     assert math.isfinite(outcome.result.metrics["loss"])
@@ -120,28 +121,38 @@ def test_a_regression_predicts_returns_in_their_own_unit(make: Make) -> None:
 @pytest.mark.parametrize(("kind", "saved_as"), [(StopKind.CANCEL, "cancellation"), (StopKind.SHUTDOWN, "shutdown")])
 def test_a_stop_inside_an_epoch_saves_that_very_step(make: Make, kind: StopKind, saved_as: str) -> None:
     place = make(every_epochs=0)
-    run, outcome = place.attempt_once(interrupt_at=10, how=kind)
+    run, outcome = place.attempt_once(interrupt_at=6, how=kind)
     assert outcome is None
     (saved,) = run.saved
-    assert (saved.unit_name, saved.unit, saved.unit + saved.step > 0) == ("epoch", 0, True)
-    assert saved.checkpoint_id.endswith(f"1-0.{saved.step}-{saved_as}")
+    assert (saved.unit_name, saved.unit, saved.step) == ("epoch", 0, 6)
+    assert saved.checkpoint_id.endswith(f"1-0.6-{saved_as}")
 
 
-@pytest.mark.parametrize("look", [1, 2, 3])
-def test_a_stop_while_loading_leaves_nothing_and_raises_run_stopped(make: Make, look: int) -> None:
+@pytest.mark.parametrize("step", ["parse_strategy", "read_market", "build_samples"])
+def test_a_stop_while_loading_leaves_nothing_and_raises_run_stopped(
+    make: Make, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
     place = make()
+    run = place.run()
+    load = getattr(trainer_run, step)
+
+    def stopped(*arguments: Any) -> Any:
+        run.interrupt_at = "loading data"
+        return load(*arguments)
+
+    monkeypatch.setattr(trainer_run, step, stopped)
     with pytest.raises(RunStopped):
-        execute(place.run(interrupt_at=look))
+        place.execute(run)
     assert _checkpoints(place) == []
 
 
 def test_a_stop_during_the_test_keeps_the_trained_model(make: Make) -> None:
     place = make(every_epochs=0)
-    whole, outcome = place.attempt_once()
+    _, outcome = place.attempt_once()
     assert outcome is not None
     shutil.rmtree(place.directory / "store")
     place.attempt = 0
-    run, stopped = place.attempt_once(interrupt_at=whole.looks)
+    run, stopped = place.attempt_once(interrupt_at="testing")
     assert stopped is None
     assert run.saved[-1].unit == outcome.result.epochs
     again, resumed = place.attempt_once()
@@ -224,7 +235,7 @@ def test_a_stop_after_divergence_saves_the_last_good_state(make: Make, monkeypat
             parameters[0].grad.fill_(math.nan)
 
     monkeypatch.setattr(loop, "_clip", poison)
-    run, outcome = place.attempt_once(interrupt_at=23)
+    run, outcome = place.attempt_once(interrupt_at=16)
     assert outcome is None
     assert [(saved.unit, saved.step) for saved in run.saved] == [(1, 0)]
 
@@ -238,9 +249,9 @@ def test_a_full_disk_at_the_end_is_told_and_hides_nothing(
 
     place = make(every_epochs=0)
     monkeypatch.setattr(LocalStore, "write_new", full)
-    run = place.run(interrupt_at=30, how=ending)
+    run = place.run(interrupt_at=25, how=ending)
     with pytest.raises(RunStopped if isinstance(ending, StopKind) else ending):
-        execute(run)
+        place.execute(run)
     ((kind, message),) = run.notices
     assert kind == "CHECKPOINT_FAILED"
     assert "No space left on device" in message
@@ -264,7 +275,7 @@ def test_the_first_new_epoch_of_every_attempt_is_saved(make: Make, monkeypatch: 
     reached = []
     for _ in range(3):
         # Killed in the second epoch of the attempt: before the interval, and before the spacing.
-        _, outcome = place.attempt_once(interrupt_at=whole.looks // 7 + 6, how=Killed)
+        _, outcome = place.attempt_once(interrupt_at=whole.steps // 7 + 3, how=Killed)
         assert outcome is None
         newest = place.newest()
         assert newest is not None
@@ -326,13 +337,13 @@ def test_a_model_waits_for_room(make: Make, monkeypatch: pytest.MonkeyPatch, ful
 
 def test_changed_market_data_is_refused_and_with_permission_noted(make: Make) -> None:
     place = make()
-    place.attempt_once(interrupt_at=30, how=StopKind.CANCEL)
+    place.attempt_once(interrupt_at=25, how=StopKind.CANCEL)
     write_market(place.directory / "market", seed=8)
     with pytest.raises(NotPossible) as caught:
         execute(place.run())
     assert caught.value.reason == "MARKET_DATA_CHANGED"
     place.allow_data_change = True
-    run, stopped = place.attempt_once(interrupt_at=20, how=StopKind.CANCEL)
+    run, stopped = place.attempt_once(interrupt_at=8, how=StopKind.CANCEL)
     assert stopped is None
     assert [kind for kind, _ in run.notices] == ["MARKET_DATA_CHANGED"]
     # The note outlives further resumes.
@@ -345,7 +356,7 @@ def test_changed_market_data_is_refused_and_with_permission_noted(make: Make) ->
 
 def test_another_fingerprint_is_said_aloud(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     place = make()
-    place.attempt_once(interrupt_at=30, how=StopKind.CANCEL)
+    place.attempt_once(interrupt_at=25, how=StopKind.CANCEL)
     here = fingerprint.fingerprint()
     monkeypatch.setattr(fingerprint, "fingerprint", lambda: {**here, "cpu": "Another One"})
     run, outcome = place.attempt_once()
@@ -358,22 +369,29 @@ def test_another_fingerprint_is_said_aloud(make: Make, monkeypatch: pytest.Monke
 
 def test_a_checkpoint_of_another_strategy_is_refused(make: Make) -> None:
     place = make()
-    place.attempt_once(interrupt_at=30, how=StopKind.CANCEL)
+    place.attempt_once(interrupt_at=25, how=StopKind.CANCEL)
     place.strategy = strategy_text("mlp", seed=12)
     with pytest.raises(NotPossible) as caught:
         execute(place.run())
     assert caught.value.reason == "STRATEGY_CHANGED"
 
 
-def test_a_resume_leaves_every_generator_where_it_was(make: Make) -> None:
+def test_a_resume_leaves_every_generator_where_it_was(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     place = make(every_epochs=1)
-    place.attempt_once(interrupt_at=33, how=StopKind.CANCEL)
+    place.attempt_once(interrupt_at=28, how=StopKind.CANCEL)
     newest = place.newest()
     assert newest is not None
     first = load_checkpoint(open_store(place.store_url), newest, operation_id=OPERATION)
-    # Killed at the first step after the resume, which saves nothing; then stopped there: what was loaded is saved.
-    place.attempt_once(interrupt_at=4, how=Killed)
-    run, _ = place.attempt_once(interrupt_at=4, how=StopKind.CANCEL)
+    train = trainer_run.train
+
+    def train_nothing(run: TrainingRun, *rest: Any) -> dict[str, float]:
+        run.interrupt_at = 0
+        return train(run, *rest)
+
+    monkeypatch.setattr(trainer_run, "train", train_nothing)
+    # Killed before the first step after the resume, which saves nothing; then stopped there: what was loaded is saved.
+    place.attempt_once(how=Killed)
+    run, _ = place.attempt_once(how=StopKind.CANCEL)
     again = place.newest()
     assert again is not None
     assert run.saved
