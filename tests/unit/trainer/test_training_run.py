@@ -382,11 +382,10 @@ def test_a_resume_leaves_every_generator_where_it_was(make: Make, monkeypatch: p
     newest = place.newest()
     assert newest is not None
     first = load_checkpoint(open_store(place.store_url), newest, operation_id=OPERATION)
-    train = trainer_run.train
 
     def train_nothing(run: TrainingRun, *rest: Any) -> dict[str, float]:
         run.interrupt_at = 0
-        return train(run, *rest)
+        return loop.train(run, *rest)
 
     monkeypatch.setattr(trainer_run, "train", train_nothing)
     # Killed before the first step after the resume, which saves nothing; then stopped there: what was loaded is saved.
