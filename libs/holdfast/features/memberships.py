@@ -24,16 +24,18 @@ def membership(shape: Membership, x: Values) -> Values:
     """Degrees in [0, 1], same shape as `x`."""
     if shape.shape == "gaussian":
         centre, width = shape.points
-        scaled = (x - centre) / width
         # Beyond 1e150 the square overflows to infinity, which exp turns into the right answer, 0.
         with np.errstate(over="ignore"):
+            scaled = (x - centre) / width
             return np.asarray(np.exp(-0.5 * scaled * scaled))
     if shape.shape == "triangular":
         a, b, d = shape.points
         c = b
     else:
         a, b, c, d = shape.points
-    degrees = np.minimum(_rising(x, a, b), _falling(x, c, d))
+    # A side may be so narrow that a distance from it overflows to infinity, which the clip turns into the right answer.
+    with np.errstate(over="ignore"):
+        degrees = np.minimum(_rising(x, a, b), _falling(x, c, d))
     return np.asarray(np.where(np.isnan(x), np.nan, degrees))
 
 

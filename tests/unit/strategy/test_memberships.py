@@ -70,3 +70,8 @@ def test_degrees_rise_to_the_core_and_fall_after_it(shape: Membership, one: floa
         assert first <= second
     elif low >= (shape.points[2] if shape.trapezoid else core):
         assert first >= second
+
+
+def test_a_side_of_the_smallest_length_is_nearly_a_step() -> None:
+    assert degrees(Membership(triangular=[0.0, 5e-324, 1.0]), -1.0, 0.0, 0.25, 1.0) == [0.0, 0.0, 0.75, 0.0]
+    assert degrees(Membership(triangular=[-1.0, 0.0, 5e-324]), -1.0, 0.0, 1.0) == [0.0, 1.0, 0.0]
