@@ -8,7 +8,7 @@
     ├── AtCapacity              RESOURCE_EXHAUSTED    a limit is reached
     │   └── StoreFull                                 the artifact store has no room; `.path`, `.needed`, `.free`
     ├── Corrupted               DATA_LOSS             stored bytes are not what was stored
-    ├── Unavailable             UNAVAILABLE           the coordinator, a worker or the database is away
+    ├── Unavailable             UNAVAILABLE           the coordinator, a worker or the database is unavailable
     ├── Unimplemented           UNIMPLEMENTED         not built yet
     ├── InternalError           INTERNAL              a defect of Holdfast
     └── OperationFailed         (client only)         the result was asked of an operation that FAILED or was CANCELLED

@@ -108,7 +108,7 @@ def restore(
             raise NotPossible(
                 f"The market data of {', '.join(identity.symbols)} changed since the checkpoint "
                 f"(digest {before[:12]} then, {data_digest[:12]} now). Restore the data, resume with "
-                "--allow-data-change, or start the backtest anew.",
+                "--allow-data-change, or start the backtest over.",
                 reason="MARKET_DATA_CHANGED",
                 metadata={"checkpoint_digest": before, "data_digest": data_digest},
             )
@@ -155,6 +155,6 @@ def _corrupted(loaded: LoadedCheckpoint, problem: str) -> Corrupted:
     identifier = loaded.checkpoint.checkpoint_id
     return Corrupted(
         f"The checkpoint {identifier} cannot be used: {problem}. "
-        "Resume from an older one (`holdfast checkpoints list`) or start anew.",
+        "Resume from an older one (`holdfast checkpoints list`) or start over.",
         metadata={"checkpoint_id": identifier},
     )

@@ -184,12 +184,12 @@ class KernelState:
         except ValueError as error:
             raise Corrupted(
                 f"The checkpoint's trading state cannot be used: {error}. "
-                "Resume from an older checkpoint (`holdfast checkpoints list`) or start anew."
+                "Resume from an older checkpoint (`holdfast checkpoints list`) or start over."
             ) from error
         if not np.array_equal(past, time[:bar]):
             raise NotPossible(
                 f"The market data's bars before the checkpoint's bar {bar} are no longer the ones that were traded; "
-                "bars were added or removed. Restore the data or start the backtest anew.",
+                "bars were added or removed. Restore the data or start the backtest over.",
                 reason="MARKET_DATA_CHANGED",
             )
         state = cls(time, account, positions, trades)

@@ -67,7 +67,7 @@ class Rooms:
     supervision: Supervision
     servicer: coordinator_service.CoordinatorServicer
     sweep: Sweep
-    epoch: int
+    term: int
 
 
 async def run(settings: Settings, stop: asyncio.Event, ready: asyncio.Future[Rooms] | None = None) -> None:
@@ -75,10 +75,10 @@ async def run(settings: Settings, stop: asyncio.Event, ready: asyncio.Future[Roo
 
     `ready` gets the rooms once calls are answered.
     """
-    async with _leading(settings) as (database, leadership, epoch):
+    async with _leading(settings) as (database, leadership, term):
         artifacts = open_store(settings.store)
         store_id = await pair(database, artifacts)
-        await _serve(settings, database, artifacts, store_id, leadership, epoch, stop, ready)
+        await _serve(settings, database, artifacts, store_id, leadership, term, stop, ready)
 
 
 async def adopt_store(settings: Settings) -> str:
@@ -89,7 +89,7 @@ async def adopt_store(settings: Settings) -> str:
 
 @asynccontextmanager
 async def _leading(settings: Settings) -> AsyncIterator[tuple[Database, Leadership, int]]:
-    """A migrated database that nobody else serves, and the epoch under which we do."""
+    """A migrated database that nobody else serves, and the term under which we do."""
     if not settings.database_url:
         raise NotPossible(
             "HOLDFAST_DATABASE_URL is not set. Name a PostgreSQL server (14 or newer), such as "
@@ -112,19 +112,19 @@ async def _serve(
     artifacts: ArtifactStore,
     store_id: str,
     leadership: Leadership,
-    epoch: int,
+    term: int,
     stop: asyncio.Event,
     ready: asyncio.Future[Rooms] | None,
 ) -> None:
     async with asyncio.TaskGroup() as group:
         tasks = Tasks(group)
         rooms, essential, housekeeping, reconciliation = _build(
-            settings, database, artifacts, store_id, leadership, epoch, tasks
+            settings, database, artifacts, store_id, leadership, term, tasks
         )
         await raise_attempts(rooms.store, rooms.sweep.checkpoints)
         waiting = await reconciliation.restart(settings.research_restart_policy)
         counts = await rooms.store.count_by_status()
-        log.info("Resuming coordinator", epoch=epoch, waiting_for_workers=len(waiting), operations=counts)
+        log.info("Resuming coordinator", term=term, waiting_for_workers=len(waiting), operations=counts)
         await rooms.server.start()
         log.info(
             "Coordinator ready",
@@ -159,7 +159,7 @@ async def _drain(rooms: Rooms) -> None:
     try:
         await asyncio.wait_for(rooms.board.flush(), STOP_GRACE)
     except TimeoutError:
-        log.warning("Last progress not saved: the database is away")
+        log.warning("Last progress not saved: the database is unavailable")
     log.info("Coordinator stopped")
 
 
@@ -169,7 +169,7 @@ def _build(
     artifacts: ArtifactStore,
     store_id: str,
     leadership: Leadership,
-    epoch: int,
+    term: int,
     tasks: Tasks,
 ) -> tuple[Rooms, Work, Work, Reconciliation]:
     """All rooms, the essential and the housekeeping work by name (see `tasks`), and the rules for the start."""
@@ -178,7 +178,7 @@ def _build(
     checkpoints = Checkpoints(store, artifacts, event_interval=settings.checkpoint_event_seconds)
     registry = Registry()
     watch = Watch(store, settings.max_watches)
-    board = ProgressBoard(store, watch.publish_progress, lambda operation_id, attempt: registry.refuse_stale())
+    board = ProgressBoard(store, watch.publish_progress, lambda operation_id, attempt: registry.count_stale())
     watch.board = board
     detector = OrphanDetector(
         store,
@@ -201,7 +201,7 @@ def _build(
         patient_facts,
         board,
         tasks,
-        epoch=epoch,
+        term=term,
         heartbeat_interval=settings.heartbeat_interval_seconds,
         give_up_after=settings.orphan_timeout_seconds,
     )
@@ -210,11 +210,11 @@ def _build(
         reconciliation,
         facts,
         supervision,
-        epoch=epoch,
+        term=term,
         heartbeat_interval=settings.heartbeat_interval_seconds,
     )
     dispatcher = Dispatcher(store, checkpoints, registry, supervision, tasks)
-    dispatcher.suspect_epoch = leadership.suspect
+    dispatcher.suspect_term = leadership.suspect
     resuming = Resuming(store, checkpoints, settings.market_dir)
     sweep = Sweep(
         store,
@@ -236,7 +236,7 @@ def _build(
         registry=registry,
         supervision=supervision,
         detector=detector,
-        epoch=epoch,
+        term=term,
         store_url=settings.store,
     )
     server = create_server(
@@ -259,7 +259,7 @@ def _build(
             ),
         ],
     )
-    rooms = Rooms(server, store, registry, detector, watch, board, dispatcher, supervision, servicer, sweep, epoch)
+    rooms = Rooms(server, store, registry, detector, watch, board, dispatcher, supervision, servicer, sweep, term)
     essential = {
         "leadership": leadership.keep,
         "database": database.health.watch,

@@ -49,7 +49,7 @@ def restore(
     if scalars.text("strategy_digest") != state.strategy_digest:
         raise NotPossible(
             f"The checkpoint {loaded.checkpoint.checkpoint_id} is of another strategy than this operation's. "
-            "Resume from one of its own (`holdfast checkpoints list`) or start anew.",
+            "Resume from one of its own (`holdfast checkpoints list`) or start over.",
             reason="STRATEGY_CHANGED",
             metadata={"checkpoint_id": loaded.checkpoint.checkpoint_id},
         )
@@ -235,6 +235,6 @@ class _Checked:
     def corrupted(self, problem: str) -> Corrupted:
         return Corrupted(
             f"The checkpoint {self.checkpoint.checkpoint_id} cannot be used: {problem}. "
-            "Resume from an older one (`holdfast checkpoints list`) or start anew.",
+            "Resume from an older one (`holdfast checkpoints list`) or start over.",
             metadata={"checkpoint_id": self.checkpoint.checkpoint_id},
         )

@@ -136,7 +136,7 @@ class Campaign:
                 elif operation.done:
                     operation = self._resume(operation, plan)
             except Unavailable:
-                # The coordinator or the database is away: a fault's work, and over soon.
+                # The coordinator or the database is unavailable: a fault's work, and over soon.
                 self._check_everybody_lives(plan, "after its faults")
             time.sleep(0.02)
         return operation

@@ -56,7 +56,7 @@ async def _speak(coordinator: str) -> str:
             return f"and then the coordinator was {error.code().name}"
     for worker in status.workers:
         if worker.worker_id != VISITOR and worker.status == worker_pb2.WORKER_STATUS_CONNECTED:
-            await _order_strangely(worker, status.coordinator_epoch, answers)
+            await _order_strangely(worker, status.coordinator_term, answers)
     return ", ".join(f"{count} {name}" for name, count in sorted(answers.items()))
 
 
@@ -153,10 +153,8 @@ def _finished(operation_id: str) -> worker_pb2.RunFinished:
 
 async def _order_strangely(worker: worker_pb2.Worker, epoch: int, answers: Counter[str]) -> None:
     """A run of a kind that does not exist yet, and orders of kinds that do not exist yet on a stream of their own."""
-    assignment = worker_pb2.RunAssignment(
-        run=worker_pb2.RunRef(operation_id=NOBODY, attempt=1), coordinator_epoch=epoch
-    )
-    order = worker_pb2.CoordinatorMessage(coordinator_epoch=epoch)
+    assignment = worker_pb2.RunAssignment(run=worker_pb2.RunRef(operation_id=NOBODY, attempt=1), coordinator_term=epoch)
+    order = worker_pb2.CoordinatorMessage(coordinator_term=epoch)
     async with create_channel(worker.address, retries=False) as channel:
         if worker.kind == worker_pb2.WORKER_KIND_TRAINER:
             trainer = trainer_service_pb2_grpc.TrainerServiceStub(channel)

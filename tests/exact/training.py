@@ -147,7 +147,7 @@ class Outcome:
 
 
 @dataclass
-class Workplace:
+class WorkerConfig:
     """A store, a market and one operation in it."""
 
     directory: Path

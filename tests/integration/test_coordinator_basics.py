@@ -84,7 +84,7 @@ async def test_a_refused_run_waits_with_the_reason(caller: Caller) -> None:
         await worker.register()
         operation = await caller.start()
         assert await worker.assigned() == (operation.operation_id, 1)
-        story = ["CREATED", "CLAIMED", "PUT_BACK", "CLAIMED"]
+        story = ["CREATED", "CLAIMED", "REQUEUE", "CLAIMED"]
 
         async def told() -> bool:
             return await caller.events(operation.operation_id) == story
@@ -310,7 +310,7 @@ async def test_system_status_and_workers(caller: Caller) -> None:
         await caller.start()
         status = await caller.system()
         assert status.database_connected
-        assert status.coordinator_epoch == caller.rooms.epoch > 1_700_000_000
+        assert status.coordinator_term == caller.rooms.term > 1_700_000_000
         assert status.orphan_detector.running
         assert status.orphan_detector.timeout_seconds == 60
         assert [entry.worker_id for entry in status.workers] == ["worker-1"]

@@ -34,7 +34,7 @@ async def running(caller: Caller, worker: ScriptedWorker) -> str:
 
 def saved(run_of: str, **fields: Any) -> dict[str, Any]:
     checkpoint = checkpoint_pb2.Checkpoint(
-        checkpoint_id=f"{run_of}/1-5", operation_id=run_of, attempt=1, unit_name="epoch", unit=5
+        checkpoint_id=f"{run_of}/1-5", operation_id=run_of, attempt=1, unit_name="term", unit=5
     )
     checkpoint.type = checkpoint_pb2.CHECKPOINT_TYPE_PERIODIC
     for name, value in fields.items():
@@ -221,7 +221,7 @@ async def test_an_end_that_meets_a_defect_does_not_keep_its_worker_out(
             patched.setattr("holdfast.services.coordinator.workers.facts.Facts.finished", defect)
             response = await worker.register(finished=[failed(operation_id, 1)])
         assert not response.acknowledged_runs
-        assert await caller.status(operation_id) == "RUNNING"  # it was claimed: nobody buries it
+        assert await caller.status(operation_id) == "RUNNING"  # it was claimed: nobody fails it
         await worker.settled(worker.fact(run_finished=failed(operation_id, 1)))
         assert await caller.status(operation_id) == "FAILED"
 

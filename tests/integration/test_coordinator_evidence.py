@@ -50,7 +50,7 @@ async def test_no_call_deletes_what_another_has_made(caller: Caller) -> None:
         for report, address in zip(forged, (f"{first}/model-1", first), strict=True):
             report.checkpoint.CopyFrom(
                 checkpoint_pb2.Checkpoint(
-                    checkpoint_id=f"{second}/1-0", operation_id=second, attempt=1, unit_name="epoch", uri=address
+                    checkpoint_id=f"{second}/1-0", operation_id=second, attempt=1, unit_name="term", uri=address
                 )
             )
         stolen = caller.completed(second, 1)
@@ -104,7 +104,7 @@ async def test_a_checkpoint_is_believed_only_as_the_store_holds_it(caller: Calle
         lying.size_bytes, lying.data_digest, lying.unit_name = 1, "other", "bar"
         await worker.settled(worker.fact(checkpoint_saved=saved(lying)))
         kept = (await caller.get(operation_id)).checkpoint
-        assert (kept.size_bytes, kept.data_digest, kept.unit_name) == (true.size_bytes, "", "epoch")
+        assert (kept.size_bytes, kept.data_digest, kept.unit_name) == (true.size_bytes, "", "term")
         # Told again after its directory has gone to a later one's: nothing to complain about.
         for unit in (6, 7):
             await worker.settled(worker.fact(checkpoint_saved=saved(caller.write_checkpoint(operation_id, 1, unit))))

@@ -134,7 +134,7 @@ async def test_a_second_coordinator_is_refused_by_name(database_url: str, tmp_pa
         await second.release()
         await database.close()
     async with running_coordinator(database_url, tmp_path) as later:
-        assert later.rooms.epoch > earlier.rooms.epoch
+        assert later.rooms.term > earlier.rooms.term
 
 
 async def test_the_lock_is_taken_again_after_its_session_was_lost(database_url: str) -> None:
@@ -157,7 +157,7 @@ async def test_the_lock_is_taken_again_after_its_session_was_lost(database_url: 
     await database.close()
 
 
-async def test_a_newer_epoch_wins(database_url: str) -> None:
+async def test_a_newer_term_wins(database_url: str) -> None:
     database = await Database.connect(database_url)
     older = Leadership(database, "older")
     await older.take()

@@ -63,7 +63,7 @@ async def test_pending_reconciliation_and_running_is_running(database_url: str, 
             assert await second.status(operation_id) == "PENDING_RECONCILIATION"
             worker.point_to(second.address)
             response = await worker.register()
-            assert response.coordinator_epoch == second.rooms.epoch
+            assert response.coordinator_term == second.rooms.term
             assert await second.status(operation_id) == "RUNNING"
             assert (await second.get(operation_id)).attempt == 1
             events = ["CREATED", "CLAIMED", "PENDING_RECONCILIATION", "ADOPTED"]

@@ -64,7 +64,7 @@ async def test_a_worker_that_says_no_costs_neither_attempts_nor_a_row_each(
         await until(told, "the claim that was taken to be told")
         story = await caller.events(operation_id)
         # The 1st, 2nd, 4th, 8th, 16th and 32nd of forty.
-        assert story == ["CREATED", "CLAIMED", *["PUT_BACK"] * 6, "CLAIMED"]
+        assert story == ["CREATED", "CLAIMED", *["REQUEUE"] * 6, "CLAIMED"]
         assert await claims(caller, operation_id) == [(1, None)]
         worker.fact(run_finished=caller.completed(operation_id, 1))
         await caller.reaches(operation_id, "COMPLETED")
@@ -168,16 +168,16 @@ async def test_a_restored_databases_coordinator_is_newer_than_the_one_it_has_for
     database_url: str, tmp_path: Path
 ) -> None:
     async with running_coordinator(database_url, tmp_path) as before:
-        forgotten = before.rooms.epoch
+        forgotten = before.rooms.term
         await rows(before, "DELETE FROM coordinators")
         await asyncio.sleep(0)
     async with running_coordinator(database_url, tmp_path) as after:
-        assert after.rooms.epoch >= forgotten
-        assert after.rooms.epoch > 1_700_000_000
-        await rows(after, "UPDATE coordinators SET epoch = epoch + 1000000")
-        ahead = after.rooms.epoch + 1_000_000
+        assert after.rooms.term >= forgotten
+        assert after.rooms.term > 1_700_000_000
+        await rows(after, "UPDATE coordinators SET term = term + 1000000")
+        ahead = after.rooms.term + 1_000_000
     async with running_coordinator(database_url, tmp_path) as again:
-        assert again.rooms.epoch == ahead + 1  # a clock that was ahead once
+        assert again.rooms.term == ahead + 1  # a clock that was ahead once
 
 
 async def test_a_forgotten_run_is_stopped_and_its_operation_can_be_resumed(caller: Caller) -> None:

@@ -203,7 +203,7 @@ class LifeCycle(RuleBasedStateMachine):
             # The same statement again, as after a lost answer, even when it has been claimed anew.
             assert self.do(store.decline(operation, queue_status(operation), "NO_FREE_SLOT", "refused")) is None
         elif not (arrives and answered):
-            self.do(store.put_back(operation, queue_status(operation), "UNAVAILABLE", "not delivered"))
+            self.do(store.requeue(operation, queue_status(operation), "UNAVAILABLE", "not delivered"))
 
     # What runs and workers do
 
@@ -275,7 +275,7 @@ class LifeCycle(RuleBasedStateMachine):
         worker, process = self.one_with("runs", data)
         for run in sorted(process.runs):
             before = self.get(run[0])
-            verdict = self.do(self.house.reconciliation.judge(worker, str(process.incarnation), ref(*run)))
+            verdict = self.do(self.house.reconciliation.reconcile(worker, str(process.incarnation), ref(*run)))
             after = self.get(run[0])
             if verdict is Verdict.STOP:
                 process.runs.discard(run)
@@ -297,7 +297,7 @@ class LifeCycle(RuleBasedStateMachine):
             self.do(self.house.facts.finished(worker, report))
         reported = {(report.run.operation_id, report.run.attempt) for report in process.outbox}
         process.outbox.clear()
-        self.do(self.house.reconciliation.bury(worker, str(process.incarnation), reported))
+        self.do(self.house.reconciliation.fail_unclaimed(worker, str(process.incarnation), reported))
         mine = [self.get(operation_id) for operation_id in self.ids]
         assert not [op for op in mine if op.status in LIVE and op.worker_id == worker]
 
@@ -354,7 +354,7 @@ class LifeCycle(RuleBasedStateMachine):
             assert [event.type for event in events].count("COMPLETED") <= 1
 
     def teardown(self) -> None:
-        # Other examples share the database; restart and bury must not meet this one's operations.
+        # Other examples share the database; restart and fail_unclaimed must not meet this one's operations.
         text = "DELETE FROM operations WHERE id LIKE $1"
         self.do(self.house.store.database.run(lambda c: c.execute(text, f"{self.tag}-%")))
 

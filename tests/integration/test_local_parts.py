@@ -81,7 +81,7 @@ def frozen(pid: int | None) -> Iterator[int]:
 
 
 def database_away(cli: Cli) -> dict[str, Any]:
-    """What `status --json` says, once it says that the database is away; empty before."""
+    """What `status --json` says, once it says that the database is unavailable; empty before."""
     said = cli.run("status", "--json")
     found: dict[str, Any] = json.loads(said.stdout)
     if found["database_connected"]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.run.contract import StopKind
-from tests.exact.training import Killed, Workplace, strategy_text, write_market
+from tests.exact.training import Killed, WorkerConfig, strategy_text, write_market
 
 SEED = 20260724
 
@@ -26,10 +26,10 @@ def _save_at_every_interval(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHECKPOINT_SPACING_SECONDS", "0")
 
 
-def _workplace(directory: Path, market: Path, strategy: str, *, every_epochs: int, every_steps: int) -> Workplace:
+def _config(directory: Path, market: Path, strategy: str, *, every_epochs: int, every_steps: int) -> WorkerConfig:
     directory.mkdir(parents=True)
     shutil.copytree(market, directory / "market")
-    return Workplace(directory, strategy, every_epochs=every_epochs, every_steps=every_steps)
+    return WorkerConfig(directory, strategy, every_epochs=every_epochs, every_steps=every_steps)
 
 
 @pytest.mark.parametrize("network", ["mlp", "lstm", "gru"])
@@ -39,11 +39,11 @@ def test_ten_interruptions_change_no_byte(
 ) -> None:
     dice = random.Random(f"{SEED} {network} {every_steps}")
     strategy = strategy_text(network, symbols=("AAA", "BBB"))
-    whole = _workplace(tmp_path / "whole", market, strategy, every_epochs=0, every_steps=0)
+    whole = _config(tmp_path / "whole", market, strategy, every_epochs=0, every_steps=0)
     undisturbed, expected = whole.attempt_once()
     assert expected is not None
 
-    cut = _workplace(tmp_path / "cut", market, strategy, every_epochs=every_epochs, every_steps=every_steps)
+    cut = _config(tmp_path / "cut", market, strategy, every_epochs=every_epochs, every_steps=every_steps)
     endings: tuple[StopKind | type[BaseException], ...] = (StopKind.CANCEL, StopKind.SHUTDOWN, Killed)
     for _ in range(10):
         # 0: while loading; after an epoch's last step: in the validation.

@@ -35,7 +35,7 @@ async def strange_commands(address: str) -> None:
     async with create_channel(address, retries=False) as channel:
         stub = trainer_service_pb2_grpc.TrainerServiceStub(channel)
         run = worker_pb2.RunRef(operation_id="op-unknown", attempt=1)
-        assert await refused(stub.CancelTraining(Cancel(run=run, coordinator_epoch=STRANGE))) == UNPROVEN
+        assert await refused(stub.CancelTraining(Cancel(run=run, coordinator_term=STRANGE))) == UNPROVEN
         order = assignment("op-strange", epoch=STRANGE, do="finish")
         assert await refused(stub.StartTraining(Start(assignment=order))) == UNPROVEN
 
@@ -43,7 +43,7 @@ async def strange_commands(address: str) -> None:
 async def test_a_strangers_commands_leave_the_worker_to_its_coordinator(bench: Bench) -> None:
     await bench.up()
     await strange_commands(bench.coordinator.registrations[-1].address)
-    assert (await bench.state()).coordinator_epoch == 1
+    assert (await bench.state()).coordinator_term == 1
     await bench.run("op-1", do="finish")
     await bench.coordinator.end_of("op-1")
     assert not bench.coordinator.finished("op-strange")
@@ -61,7 +61,7 @@ async def test_a_strangers_stream_replaces_nothing(bench: Bench) -> None:
         await stranger.close()
     beats = len(true.facts("heartbeat"))
     await until(lambda: len(true.facts("heartbeat")) > beats, "the coordinator's own stream to go on")
-    assert (await bench.state()).coordinator_epoch == 1
+    assert (await bench.state()).coordinator_term == 1
     assert len(bench.coordinator.registrations) == 1
 
 
@@ -70,7 +70,7 @@ async def test_a_command_before_any_proof_is_refused(bench: Bench) -> None:
     await bench.start()
     await until(lambda: bench.coordinator.registrations, "a registration")
     assert await refused(bench.run("op-1", do="finish")) == UNPROVEN
-    assert (await bench.state()).coordinator_epoch == 0
+    assert (await bench.state()).coordinator_term == 0
 
 
 async def test_the_nonce_of_an_earlier_registration_counts_no_more(bench: Bench) -> None:

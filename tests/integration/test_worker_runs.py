@@ -123,8 +123,8 @@ async def test_progress_is_coalesced_and_the_last_one_arrives(bench: Bench) -> N
 async def test_the_fork_server_dies_and_comes_back(bench: Bench) -> None:
     await bench.run("op-1", do="epochs")
     pid = await bench.coordinator.pid_of("op-1")
-    zygote = psutil.Process(pid).ppid()
-    os.kill(zygote, signal.SIGKILL)
+    fork_server = psutil.Process(pid).ppid()
+    os.kill(fork_server, signal.SIGKILL)
     finished = await bench.coordinator.end_of("op-1")
     assert not alive(pid)
     assert finished.outcome == worker_pb2.RUN_OUTCOME_FAILED
@@ -139,7 +139,7 @@ async def test_a_frozen_fork_server_neither_hides_a_death_nor_stops_a_cancel(ben
     await bench.run("op-2", do="spin")
     await bench.coordinator.ready("op-2")
     pids = [await bench.coordinator.pid_of("op-1"), await bench.coordinator.pid_of("op-2")]
-    psutil.Process(pids[0]).parent().suspend()  # type: ignore[union-attr]  # the zygote
+    psutil.Process(pids[0]).parent().suspend()  # type: ignore[union-attr]  # the fork server
     os.kill(pids[0], signal.SIGKILL)
     await bench.coordinator.stream.send(
         stop_run=worker_pb2.StopRun(run=worker_pb2.RunRef(operation_id="op-2", attempt=1), reason="stale")

@@ -53,14 +53,14 @@ async def test_no_free_slot(bench: Bench) -> None:
 
 
 async def test_stale_attempts_and_coordinators_are_refused(bench: Bench) -> None:
-    bench.coordinator.epoch = 5
+    bench.coordinator.term = 5
     await bench.up()
     stale = (grpc.StatusCode.ABORTED, "STALE_ATTEMPT")
-    await bench.run("op-1", attempt=3, epoch=5, do="epochs")
-    assert await refused(bench.run("op-1", attempt=2, epoch=5, do="finish")) == stale
-    assert await refused(bench.run("op-2", epoch=4, do="finish")) == stale
-    assert await refused(bench.cancel("op-1", attempt=3, epoch=4)) == stale
-    assert await refused(bench.cancel("op-1", attempt=2, epoch=5)) == (grpc.StatusCode.NOT_FOUND, "RUN_NOT_FOUND")
+    await bench.run("op-1", attempt=3, term=5, do="epochs")
+    assert await refused(bench.run("op-1", attempt=2, term=5, do="finish")) == stale
+    assert await refused(bench.run("op-2", term=4, do="finish")) == stale
+    assert await refused(bench.cancel("op-1", attempt=3, term=4)) == stale
+    assert await refused(bench.cancel("op-1", attempt=2, term=5)) == (grpc.StatusCode.NOT_FOUND, "RUN_NOT_FOUND")
     assert [run.run.attempt for run in (await bench.state()).runs] == [3]
 
 
@@ -104,9 +104,9 @@ async def test_a_newer_coordinator_is_understood_as_far_as_it_goes(bench: Bench)
     await bench.run("op-1", do="epochs")
     await bench.coordinator.pid_of("op-1")
     stream = bench.coordinator.stream
-    await stream.send_raw(arrived(future("CoordinatorMessage", coordinator_epoch=1, future="an order of later")))
+    await stream.send_raw(arrived(future("CoordinatorMessage", coordinator_term=1, future="an order of later")))
     acknowledgement = {"sequences": [4711], "future": "word"}
-    await stream.send_raw(arrived(future("CoordinatorMessage", coordinator_epoch=1, acknowledgement=acknowledgement)))
+    await stream.send_raw(arrived(future("CoordinatorMessage", coordinator_term=1, acknowledgement=acknowledgement)))
     unknown = assignment("op-2")
     unknown.ClearField("spec")  # a kind of run that is not known here
     answer = await refused(bench.stub.StartTraining(Start(assignment=unknown)))
@@ -118,7 +118,7 @@ async def test_a_newer_coordinator_is_understood_as_far_as_it_goes(bench: Bench)
     assert [run.run.operation_id for run in (await bench.state()).runs] == ["op-1"]
     run = {"operation_id": "op-1", "attempt": 1, "future": "word"}
     stop = {"run": run, "reason": "it was resumed", "future": "word"}
-    await stream.send_raw(arrived(future("CoordinatorMessage", coordinator_epoch=1, stop_run=stop)))
+    await stream.send_raw(arrived(future("CoordinatorMessage", coordinator_term=1, stop_run=stop)))
     assert (await bench.coordinator.end_of("op-1")).failure.reason == "STOPPED"
 
 
@@ -163,10 +163,10 @@ async def test_a_newer_stream_replaces_the_older(bench: Bench) -> None:
 
 
 async def test_a_stale_coordinators_stream_is_refused(bench: Bench) -> None:
-    bench.coordinator.epoch = 7
+    bench.coordinator.term = 7
     await bench.up()
     true = bench.coordinator.stream
-    bench.coordinator.epoch = 6
+    bench.coordinator.term = 6
     stale = bench.coordinator.dial(bench.coordinator.registrations[-1].address)
     await until(stale.over.is_set, "its end")
     assert stale.code is grpc.StatusCode.ABORTED
@@ -254,7 +254,7 @@ async def test_a_restarted_coordinator_has_its_workers_back(bench: Bench) -> Non
     assert bench.coordinator.server is not None
     port = bench.coordinator.server.port
     await bench.coordinator.stop()
-    bench.coordinator.epoch = 2
+    bench.coordinator.term = 2
     assert bench.worker is not None
     await until(lambda: bench.worker.text().count("Not registered") >= 1, "a failed try")  # type: ignore[union-attr]
     streams = len(bench.coordinator.streams)

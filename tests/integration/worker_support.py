@@ -57,9 +57,9 @@ class Stream:
     """One Supervise stream as the coordinator holds it."""
 
     def __init__(
-        self, channel: grpc.aio.Channel, epoch: int, acknowledges: bool, nonce: str = "", *, speaks: bool = True
+        self, channel: grpc.aio.Channel, term: int, acknowledges: bool, nonce: str = "", *, speaks: bool = True
     ) -> None:
-        self.epoch = epoch
+        self.term = term
         self.acknowledges = acknowledges
         self.nonce = nonce
         self.speaks = speaks
@@ -74,7 +74,7 @@ class Stream:
 
     async def send(self, **message: Any) -> None:
         """Writes one CoordinatorMessage."""
-        outgoing = worker_pb2.CoordinatorMessage(coordinator_epoch=self.epoch, registration_nonce=self.nonce, **message)
+        outgoing = worker_pb2.CoordinatorMessage(coordinator_term=self.term, registration_nonce=self.nonce, **message)
         async with self._writing:
             await self._call.write(trainer_service_pb2.TrainerServiceSuperviseRequest(message=outgoing))
 
@@ -101,7 +101,7 @@ class Stream:
     async def _read(self) -> None:
         try:
             if self.speaks:
-                await self.acknowledge()  # the first word, by which the worker learns the epoch
+                await self.acknowledge()  # the first word, by which the worker learns the term
             async for response in self._call:
                 message = response.message
                 self.received.append(message)
@@ -119,7 +119,7 @@ class Coordinator(coordinator_service_pb2_grpc.CoordinatorServiceServicer):
     """Answers RegisterWorker and dials back; keeps everything it hears."""
 
     def __init__(self) -> None:
-        self.epoch = 1
+        self.term = 1
         self.acknowledges = True
         self.dials_back = True
         self.refuses: Exception | None = None
@@ -154,12 +154,12 @@ class Coordinator(coordinator_service_pb2_grpc.CoordinatorServiceServicer):
         if self.dials_back:
             self.dial(request.address)
         return coordinator_service_pb2.RegisterWorkerResponse(
-            coordinator_epoch=self.epoch, stop_runs=self.stop_runs, acknowledged_runs=self.acknowledged_runs
+            coordinator_term=self.term, stop_runs=self.stop_runs, acknowledged_runs=self.acknowledged_runs
         )
 
     def dial(self, address: str) -> Stream:
         """Opens a Supervise stream that answers the newest registration."""
-        stream = Stream(create_channel(address), self.epoch, self.acknowledges, self.registrations[-1].nonce)
+        stream = Stream(create_channel(address), self.term, self.acknowledges, self.registrations[-1].nonce)
         stream.heard = self.heard
         self.streams.append(stream)
         return stream
@@ -351,9 +351,9 @@ class Bench:
         self._channels.append(channel)
         return trainer_service_pb2_grpc.TrainerServiceStub(channel)
 
-    async def run(self, operation_id: str, attempt: int = 1, epoch: int = 1, **order: Any) -> None:
+    async def run(self, operation_id: str, attempt: int = 1, term: int = 1, **order: Any) -> None:
         """Assigns a run."""
-        await self.stub.StartTraining(Start(assignment=assignment(operation_id, attempt, epoch, **order)))
+        await self.stub.StartTraining(Start(assignment=assignment(operation_id, attempt, term, **order)))
 
     async def resume(self, operation_id: str, attempt: int, checkpoint_id: str, **order: Any) -> None:
         """Assigns a run that continues."""
@@ -362,10 +362,10 @@ class Bench:
             Resume(assignment=assignment(operation_id, attempt, **order), checkpoint=checkpoint)
         )
 
-    async def cancel(self, operation_id: str, attempt: int = 1, epoch: int = 1, reason: str = "user") -> None:
+    async def cancel(self, operation_id: str, attempt: int = 1, term: int = 1, reason: str = "user") -> None:
         """Cancels a run."""
         run = worker_pb2.RunRef(operation_id=operation_id, attempt=attempt)
-        await self.stub.CancelTraining(Cancel(run=run, coordinator_epoch=epoch, reason=reason))
+        await self.stub.CancelTraining(Cancel(run=run, coordinator_term=term, reason=reason))
 
     async def state(self) -> worker_pb2.WorkerState:
         """The worker's own word."""
@@ -381,11 +381,11 @@ class Bench:
         await self.coordinator.stop()
 
 
-def assignment(operation_id: str, attempt: int = 1, epoch: int = 1, **order: Any) -> worker_pb2.RunAssignment:
+def assignment(operation_id: str, attempt: int = 1, term: int = 1, **order: Any) -> worker_pb2.RunAssignment:
     """An assignment whose strategy says what the test's run kind does."""
     return worker_pb2.RunAssignment(
         run=worker_pb2.RunRef(operation_id=operation_id, attempt=attempt),
-        coordinator_epoch=epoch,
+        coordinator_term=term,
         training=operation_pb2.TrainingSpec(strategy=json.dumps(order)),
     )
 

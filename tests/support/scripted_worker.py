@@ -208,7 +208,7 @@ class ScriptedWorker:
 
     def progress(self, operation_id: str, attempt: int, unit: int) -> None:
         """May be lost."""
-        progress = operation_pb2.Progress(phase="training", unit_name="epoch", unit=unit, total_units=100)
+        progress = operation_pb2.Progress(phase="training", unit_name="term", unit=unit, total_units=100)
         self.say(progress=worker_pb2.ProgressReport(run=ref(operation_id, attempt), progress=progress))
 
     def say(self, **fact: Any) -> None:
@@ -296,7 +296,7 @@ class ScriptedWorker:
     async def _listen(self, incoming: Any) -> None:
         async for request in incoming:
             message = request.message
-            self.epochs.append(message.coordinator_epoch)
+            self.epochs.append(message.coordinator_term)
             if message.WhichOneof("message") == "acknowledgement":
                 self.acknowledged.update(message.acknowledgement.sequences)
                 self.refused += message.acknowledgement.refused

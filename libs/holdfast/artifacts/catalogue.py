@@ -49,7 +49,7 @@ def load_checkpoint(store: Store, ref: checkpoint_pb2.CheckpointRef, *, operatio
     except (KeyError, TypeError, ValueError) as error:
         raise Corrupted(
             f"{MANIFEST} or {STATE} in {identifier} cannot be used: {error}. "
-            "Resume from an older checkpoint (`holdfast checkpoints list`) or start anew.",
+            "Resume from an older checkpoint (`holdfast checkpoints list`) or start over.",
             metadata={"checkpoint_id": identifier},
         ) from error
     if checkpoint.operation_id != operation_id:

@@ -179,7 +179,7 @@ def _check_table(manifest: Any) -> None:
 def _corrupted(path: str, name: str, problem: str) -> Corrupted:
     return Corrupted(
         f"{name} in {path} cannot be used: {problem}. "
-        "Resume from an older checkpoint (`holdfast checkpoints list`) or start anew.",
+        "Resume from an older checkpoint (`holdfast checkpoints list`) or start over.",
         metadata={"uri": path, "artifact": name},
     )
 

@@ -77,5 +77,5 @@ def unpack_tensors(data: bytes, *, source: str = "tensors") -> dict[str, torch.T
         return dict(load_safetensors(data))
     except (SafetensorError, ValueError, RuntimeError, KeyError, TypeError, OverflowError) as error:
         raise Corrupted(
-            f"{source} is not a sound safetensors file: {error}. Resume from an older checkpoint or start anew."
+            f"{source} is not a sound safetensors file: {error}. Resume from an older checkpoint or start over."
         ) from error

@@ -70,7 +70,7 @@ def database_away(target: str, answer: coordinator_service_pb2.GetSystemStatusRe
             "nothing else has to be restarted."
         )
     return Unavailable(
-        f"The database is away. Runs go on and keep what they have to report; calls wait. {way_out}",
+        f"The database is unavailable. Runs go on and keep what they have to report; calls wait. {way_out}",
         reason="DATABASE_UNAVAILABLE",
         metadata={"error": answer.database_error},
     )

@@ -1,4 +1,4 @@
-"""`holdfast up`, `down` and `status`: Holdfast on this machine, and how the coordinator does."""
+"""`holdfast up`, `down` and `status`: Holdfast on this machine, and the coordinator's status."""
 
 from __future__ import annotations
 
@@ -100,11 +100,14 @@ def _print_status(target: str, answer: coordinator_service_pb2.GetSystemStatusRe
     )
     print_fields(
         [
-            ("Coordinator", f"{target}, version {answer.version}, epoch {answer.coordinator_epoch}"),
+            ("Coordinator", f"{target}, version {answer.version}, term {answer.coordinator_term}"),
             ("Since", f"{when(answer.start_time)}{' [yellow](draining)[/]' if answer.draining else ''}"),
             ("Database", _database(answer, now)),
             ("Store", answer.store_url),
-            ("Operations", (counts or "none yet") if answer.database_connected else "not known: the database is away"),
+            (
+                "Operations",
+                (counts or "none yet") if answer.database_connected else "unknown: the database is unavailable",
+            ),
             ("Orphan detector", watch),
             ("Stale messages", f"{answer.stale_messages_refused} refused"),
             ("Unusable messages", f"{sum(answer.refused_messages.values())} refused"),

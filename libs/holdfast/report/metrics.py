@@ -10,11 +10,11 @@ __all__ = ["HEADLINES", "comparison", "label", "written"]
 # Name, label, and how it is written: % of one, plain ratio, currency, count, days.
 _KNOWN: dict[str, tuple[str, str]] = {
     "total_return": ("total return", "%"),
-    "cagr": ("growth per year", "%"),
+    "cagr": ("CAGR", "%"),
     "annual_volatility": ("volatility per year", "%"),
     "sharpe": ("Sharpe ratio", "ratio"),
     "sortino": ("Sortino ratio", "ratio"),
-    "max_drawdown": ("deepest drawdown", "%"),
+    "max_drawdown": ("max drawdown", "%"),
     "max_drawdown_days": ("longest drawdown, days", "count"),
     "calmar": ("Calmar ratio", "ratio"),
     "final_equity": ("final equity", "money"),

@@ -16,14 +16,14 @@ log = structlog.get_logger()
 
 
 class Signals:
-    """SIGTERM and SIGINT as events: the first asks to stop, the second to hurry.
+    """SIGTERM and SIGINT as events: the first asks to stop, the second to stop at once.
 
     Use as an async context manager inside the running loop.
     """
 
     def __init__(self) -> None:
         self.stop = asyncio.Event()
-        self.hurry = asyncio.Event()
+        self.force_stop = asyncio.Event()
 
     async def __aenter__(self) -> Signals:
         loop = asyncio.get_running_loop()
@@ -39,9 +39,9 @@ class Signals:
             loop.remove_signal_handler(number)
 
     def _receive(self, number: signal.Signals) -> None:
-        hurry = self.stop.is_set()
-        log.info("Signal received", signal=signal.Signals(number).name, hurry=hurry)
-        (self.hurry if hurry else self.stop).set()
+        force_stop = self.stop.is_set()
+        log.info("Signal received", signal=signal.Signals(number).name, force_stop=force_stop)
+        (self.force_stop if force_stop else self.stop).set()
 
 
 def run_process(main: Callable[[], Awaitable[int]]) -> int:

@@ -99,7 +99,7 @@ class BacktesterServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Supervise(self, request_iterator, context):
-        """One stream at a time; a newer one with at least the same epoch replaces the older.
+        """One stream at a time; a newer one with at least the same term replaces the older.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -48,7 +48,7 @@ class BacktesterServiceStub:
     CancelBacktest: _grpc.UnaryUnaryMultiCallable[_backtester_service_pb2.BacktesterServiceCancelBacktestRequest, _backtester_service_pb2.BacktesterServiceCancelBacktestResponse]
     """NOT_FOUND / RUN_NOT_FOUND when nothing with that operation and attempt runs here."""
     Supervise: _grpc.StreamStreamMultiCallable[_backtester_service_pb2.BacktesterServiceSuperviseRequest, _backtester_service_pb2.BacktesterServiceSuperviseResponse]
-    """One stream at a time; a newer one with at least the same epoch replaces the older."""
+    """One stream at a time; a newer one with at least the same term replaces the older."""
     GetWorkerState: _grpc.UnaryUnaryMultiCallable[_backtester_service_pb2.BacktesterServiceGetWorkerStateRequest, _backtester_service_pb2.BacktesterServiceGetWorkerStateResponse]
 
 @_typing.type_check_only
@@ -71,7 +71,7 @@ class BacktesterServiceAsyncStub(BacktesterServiceStub):
     CancelBacktest: _aio.UnaryUnaryMultiCallable[_backtester_service_pb2.BacktesterServiceCancelBacktestRequest, _backtester_service_pb2.BacktesterServiceCancelBacktestResponse]  # type: ignore[assignment]
     """NOT_FOUND / RUN_NOT_FOUND when nothing with that operation and attempt runs here."""
     Supervise: _aio.StreamStreamMultiCallable[_backtester_service_pb2.BacktesterServiceSuperviseRequest, _backtester_service_pb2.BacktesterServiceSuperviseResponse]  # type: ignore[assignment]
-    """One stream at a time; a newer one with at least the same epoch replaces the older."""
+    """One stream at a time; a newer one with at least the same term replaces the older."""
     GetWorkerState: _aio.UnaryUnaryMultiCallable[_backtester_service_pb2.BacktesterServiceGetWorkerStateRequest, _backtester_service_pb2.BacktesterServiceGetWorkerStateResponse]  # type: ignore[assignment]
 
 class BacktesterServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -115,7 +115,7 @@ class BacktesterServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_backtester_service_pb2.BacktesterServiceSuperviseRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_backtester_service_pb2.BacktesterServiceSuperviseResponse], _abc.AsyncIterator[_backtester_service_pb2.BacktesterServiceSuperviseResponse]]:
-        """One stream at a time; a newer one with at least the same epoch replaces the older."""
+        """One stream at a time; a newer one with at least the same term replaces the older."""
 
     @_abc_1.abstractmethod
     def GetWorkerState(

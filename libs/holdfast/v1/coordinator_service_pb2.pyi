@@ -170,14 +170,14 @@ class RegisterWorkerRequest(_message.Message):
     def __init__(self, worker_id: _Optional[str] = ..., incarnation: _Optional[str] = ..., kind: _Optional[_Union[_worker_pb2.WorkerKind, str]] = ..., address: _Optional[str] = ..., slots: _Optional[int] = ..., capabilities: _Optional[_Iterable[str]] = ..., current_runs: _Optional[_Iterable[_Union[_worker_pb2.RunState, _Mapping]]] = ..., finished_runs: _Optional[_Iterable[_Union[_worker_pb2.RunFinished, _Mapping]]] = ..., fingerprint: _Optional[_Mapping[str, str]] = ..., version: _Optional[str] = ..., draining: _Optional[bool] = ..., nonce: _Optional[str] = ...) -> None: ...
 
 class RegisterWorkerResponse(_message.Message):
-    __slots__ = ("coordinator_epoch", "stop_runs", "acknowledged_runs")
-    COORDINATOR_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("coordinator_term", "stop_runs", "acknowledged_runs")
+    COORDINATOR_TERM_FIELD_NUMBER: _ClassVar[int]
     STOP_RUNS_FIELD_NUMBER: _ClassVar[int]
     ACKNOWLEDGED_RUNS_FIELD_NUMBER: _ClassVar[int]
-    coordinator_epoch: int
+    coordinator_term: int
     stop_runs: _containers.RepeatedCompositeFieldContainer[_worker_pb2.RunRef]
     acknowledged_runs: _containers.RepeatedCompositeFieldContainer[_worker_pb2.RunRef]
-    def __init__(self, coordinator_epoch: _Optional[int] = ..., stop_runs: _Optional[_Iterable[_Union[_worker_pb2.RunRef, _Mapping]]] = ..., acknowledged_runs: _Optional[_Iterable[_Union[_worker_pb2.RunRef, _Mapping]]] = ...) -> None: ...
+    def __init__(self, coordinator_term: _Optional[int] = ..., stop_runs: _Optional[_Iterable[_Union[_worker_pb2.RunRef, _Mapping]]] = ..., acknowledged_runs: _Optional[_Iterable[_Union[_worker_pb2.RunRef, _Mapping]]] = ...) -> None: ...
 
 class ListWorkersRequest(_message.Message):
     __slots__ = ()
@@ -208,7 +208,7 @@ class GetSystemStatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetSystemStatusResponse(_message.Message):
-    __slots__ = ("version", "start_time", "coordinator_epoch", "database_connected", "draining", "workers", "operations_by_status", "orphan_detector", "stale_messages_refused", "store_url", "database_lost_time", "database_error", "refused_messages")
+    __slots__ = ("version", "start_time", "coordinator_term", "database_connected", "draining", "workers", "operations_by_status", "orphan_detector", "stale_messages_refused", "store_url", "database_lost_time", "database_error", "refused_messages")
     class OperationsByStatusEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -225,7 +225,7 @@ class GetSystemStatusResponse(_message.Message):
         def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
     VERSION_FIELD_NUMBER: _ClassVar[int]
     START_TIME_FIELD_NUMBER: _ClassVar[int]
-    COORDINATOR_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    COORDINATOR_TERM_FIELD_NUMBER: _ClassVar[int]
     DATABASE_CONNECTED_FIELD_NUMBER: _ClassVar[int]
     DRAINING_FIELD_NUMBER: _ClassVar[int]
     WORKERS_FIELD_NUMBER: _ClassVar[int]
@@ -238,7 +238,7 @@ class GetSystemStatusResponse(_message.Message):
     REFUSED_MESSAGES_FIELD_NUMBER: _ClassVar[int]
     version: str
     start_time: _timestamp_pb2.Timestamp
-    coordinator_epoch: int
+    coordinator_term: int
     database_connected: bool
     draining: bool
     workers: _containers.RepeatedCompositeFieldContainer[_worker_pb2.Worker]
@@ -249,7 +249,7 @@ class GetSystemStatusResponse(_message.Message):
     database_lost_time: _timestamp_pb2.Timestamp
     database_error: str
     refused_messages: _containers.ScalarMap[str, int]
-    def __init__(self, version: _Optional[str] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., coordinator_epoch: _Optional[int] = ..., database_connected: _Optional[bool] = ..., draining: _Optional[bool] = ..., workers: _Optional[_Iterable[_Union[_worker_pb2.Worker, _Mapping]]] = ..., operations_by_status: _Optional[_Mapping[str, int]] = ..., orphan_detector: _Optional[_Union[OrphanDetectorStatus, _Mapping]] = ..., stale_messages_refused: _Optional[int] = ..., store_url: _Optional[str] = ..., database_lost_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., database_error: _Optional[str] = ..., refused_messages: _Optional[_Mapping[str, int]] = ...) -> None: ...
+    def __init__(self, version: _Optional[str] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., coordinator_term: _Optional[int] = ..., database_connected: _Optional[bool] = ..., draining: _Optional[bool] = ..., workers: _Optional[_Iterable[_Union[_worker_pb2.Worker, _Mapping]]] = ..., operations_by_status: _Optional[_Mapping[str, int]] = ..., orphan_detector: _Optional[_Union[OrphanDetectorStatus, _Mapping]] = ..., stale_messages_refused: _Optional[int] = ..., store_url: _Optional[str] = ..., database_lost_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., database_error: _Optional[str] = ..., refused_messages: _Optional[_Mapping[str, int]] = ...) -> None: ...
 
 class OrphanDetectorStatus(_message.Message):
     __slots__ = ("running", "last_check_time", "suspects", "orphans_found", "timeout_seconds", "check_interval_seconds")

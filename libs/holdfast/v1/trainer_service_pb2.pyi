@@ -30,14 +30,14 @@ class TrainerServiceResumeTrainingResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class TrainerServiceCancelTrainingRequest(_message.Message):
-    __slots__ = ("run", "coordinator_epoch", "reason")
+    __slots__ = ("run", "coordinator_term", "reason")
     RUN_FIELD_NUMBER: _ClassVar[int]
-    COORDINATOR_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    COORDINATOR_TERM_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     run: _worker_pb2.RunRef
-    coordinator_epoch: int
+    coordinator_term: int
     reason: str
-    def __init__(self, run: _Optional[_Union[_worker_pb2.RunRef, _Mapping]] = ..., coordinator_epoch: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
+    def __init__(self, run: _Optional[_Union[_worker_pb2.RunRef, _Mapping]] = ..., coordinator_term: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class TrainerServiceCancelTrainingResponse(_message.Message):
     __slots__ = ()

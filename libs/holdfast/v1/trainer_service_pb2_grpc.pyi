@@ -48,7 +48,7 @@ class TrainerServiceStub:
     CancelTraining: _grpc.UnaryUnaryMultiCallable[_trainer_service_pb2.TrainerServiceCancelTrainingRequest, _trainer_service_pb2.TrainerServiceCancelTrainingResponse]
     """NOT_FOUND / RUN_NOT_FOUND when nothing with that operation and attempt runs here."""
     Supervise: _grpc.StreamStreamMultiCallable[_trainer_service_pb2.TrainerServiceSuperviseRequest, _trainer_service_pb2.TrainerServiceSuperviseResponse]
-    """One stream at a time; a newer one with at least the same epoch replaces the older."""
+    """One stream at a time; a newer one with at least the same term replaces the older."""
     GetWorkerState: _grpc.UnaryUnaryMultiCallable[_trainer_service_pb2.TrainerServiceGetWorkerStateRequest, _trainer_service_pb2.TrainerServiceGetWorkerStateResponse]
 
 @_typing.type_check_only
@@ -71,7 +71,7 @@ class TrainerServiceAsyncStub(TrainerServiceStub):
     CancelTraining: _aio.UnaryUnaryMultiCallable[_trainer_service_pb2.TrainerServiceCancelTrainingRequest, _trainer_service_pb2.TrainerServiceCancelTrainingResponse]  # type: ignore[assignment]
     """NOT_FOUND / RUN_NOT_FOUND when nothing with that operation and attempt runs here."""
     Supervise: _aio.StreamStreamMultiCallable[_trainer_service_pb2.TrainerServiceSuperviseRequest, _trainer_service_pb2.TrainerServiceSuperviseResponse]  # type: ignore[assignment]
-    """One stream at a time; a newer one with at least the same epoch replaces the older."""
+    """One stream at a time; a newer one with at least the same term replaces the older."""
     GetWorkerState: _aio.UnaryUnaryMultiCallable[_trainer_service_pb2.TrainerServiceGetWorkerStateRequest, _trainer_service_pb2.TrainerServiceGetWorkerStateResponse]  # type: ignore[assignment]
 
 class TrainerServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -115,7 +115,7 @@ class TrainerServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_trainer_service_pb2.TrainerServiceSuperviseRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_trainer_service_pb2.TrainerServiceSuperviseResponse], _abc.AsyncIterator[_trainer_service_pb2.TrainerServiceSuperviseResponse]]:
-        """One stream at a time; a newer one with at least the same epoch replaces the older."""
+        """One stream at a time; a newer one with at least the same term replaces the older."""
 
     @_abc_1.abstractmethod
     def GetWorkerState(

@@ -190,18 +190,18 @@ class WorkerHello(_message.Message):
     def __init__(self, worker_id: _Optional[str] = ..., incarnation: _Optional[str] = ..., current_runs: _Optional[_Iterable[_Union[RunState, _Mapping]]] = ...) -> None: ...
 
 class CoordinatorMessage(_message.Message):
-    __slots__ = ("coordinator_epoch", "registration_nonce", "acknowledgement", "stop_run", "drain")
-    COORDINATOR_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("coordinator_term", "registration_nonce", "acknowledgement", "stop_run", "drain")
+    COORDINATOR_TERM_FIELD_NUMBER: _ClassVar[int]
     REGISTRATION_NONCE_FIELD_NUMBER: _ClassVar[int]
     ACKNOWLEDGEMENT_FIELD_NUMBER: _ClassVar[int]
     STOP_RUN_FIELD_NUMBER: _ClassVar[int]
     DRAIN_FIELD_NUMBER: _ClassVar[int]
-    coordinator_epoch: int
+    coordinator_term: int
     registration_nonce: str
     acknowledgement: Acknowledgement
     stop_run: StopRun
     drain: Drain
-    def __init__(self, coordinator_epoch: _Optional[int] = ..., registration_nonce: _Optional[str] = ..., acknowledgement: _Optional[_Union[Acknowledgement, _Mapping]] = ..., stop_run: _Optional[_Union[StopRun, _Mapping]] = ..., drain: _Optional[_Union[Drain, _Mapping]] = ...) -> None: ...
+    def __init__(self, coordinator_term: _Optional[int] = ..., registration_nonce: _Optional[str] = ..., acknowledgement: _Optional[_Union[Acknowledgement, _Mapping]] = ..., stop_run: _Optional[_Union[StopRun, _Mapping]] = ..., drain: _Optional[_Union[Drain, _Mapping]] = ...) -> None: ...
 
 class Acknowledgement(_message.Message):
     __slots__ = ("sequences", "refused")
@@ -236,19 +236,19 @@ class Drain(_message.Message):
     def __init__(self, stop_runs: _Optional[bool] = ...) -> None: ...
 
 class RunAssignment(_message.Message):
-    __slots__ = ("run", "coordinator_epoch", "training", "backtest")
+    __slots__ = ("run", "coordinator_term", "training", "backtest")
     RUN_FIELD_NUMBER: _ClassVar[int]
-    COORDINATOR_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    COORDINATOR_TERM_FIELD_NUMBER: _ClassVar[int]
     TRAINING_FIELD_NUMBER: _ClassVar[int]
     BACKTEST_FIELD_NUMBER: _ClassVar[int]
     run: RunRef
-    coordinator_epoch: int
+    coordinator_term: int
     training: _operation_pb2.TrainingSpec
     backtest: _operation_pb2.BacktestSpec
-    def __init__(self, run: _Optional[_Union[RunRef, _Mapping]] = ..., coordinator_epoch: _Optional[int] = ..., training: _Optional[_Union[_operation_pb2.TrainingSpec, _Mapping]] = ..., backtest: _Optional[_Union[_operation_pb2.BacktestSpec, _Mapping]] = ...) -> None: ...
+    def __init__(self, run: _Optional[_Union[RunRef, _Mapping]] = ..., coordinator_term: _Optional[int] = ..., training: _Optional[_Union[_operation_pb2.TrainingSpec, _Mapping]] = ..., backtest: _Optional[_Union[_operation_pb2.BacktestSpec, _Mapping]] = ...) -> None: ...
 
 class WorkerState(_message.Message):
-    __slots__ = ("worker_id", "incarnation", "kind", "slots", "draining", "runs", "unacknowledged_runs", "coordinator_epoch")
+    __slots__ = ("worker_id", "incarnation", "kind", "slots", "draining", "runs", "unacknowledged_runs", "coordinator_term")
     WORKER_ID_FIELD_NUMBER: _ClassVar[int]
     INCARNATION_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
@@ -256,7 +256,7 @@ class WorkerState(_message.Message):
     DRAINING_FIELD_NUMBER: _ClassVar[int]
     RUNS_FIELD_NUMBER: _ClassVar[int]
     UNACKNOWLEDGED_RUNS_FIELD_NUMBER: _ClassVar[int]
-    COORDINATOR_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    COORDINATOR_TERM_FIELD_NUMBER: _ClassVar[int]
     worker_id: str
     incarnation: str
     kind: WorkerKind
@@ -264,5 +264,5 @@ class WorkerState(_message.Message):
     draining: bool
     runs: _containers.RepeatedCompositeFieldContainer[RunState]
     unacknowledged_runs: _containers.RepeatedCompositeFieldContainer[RunRef]
-    coordinator_epoch: int
-    def __init__(self, worker_id: _Optional[str] = ..., incarnation: _Optional[str] = ..., kind: _Optional[_Union[WorkerKind, str]] = ..., slots: _Optional[int] = ..., draining: _Optional[bool] = ..., runs: _Optional[_Iterable[_Union[RunState, _Mapping]]] = ..., unacknowledged_runs: _Optional[_Iterable[_Union[RunRef, _Mapping]]] = ..., coordinator_epoch: _Optional[int] = ...) -> None: ...
+    coordinator_term: int
+    def __init__(self, worker_id: _Optional[str] = ..., incarnation: _Optional[str] = ..., kind: _Optional[_Union[WorkerKind, str]] = ..., slots: _Optional[int] = ..., draining: _Optional[bool] = ..., runs: _Optional[_Iterable[_Union[RunState, _Mapping]]] = ..., unacknowledged_runs: _Optional[_Iterable[_Union[RunRef, _Mapping]]] = ..., coordinator_term: _Optional[int] = ...) -> None: ...

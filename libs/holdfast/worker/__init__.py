@@ -4,8 +4,8 @@
     wire          frames on the pipe between a run and its worker
     pipe          the run's end of that pipe
     child         the run's process, from fork to exit
-    zygote        the warm fork server's process
-    forkserver    the worker's side of the zygote        (the `process` executor)
+    fork server        the warm fork server's process
+    forkserver    the worker's side of the fork server        (the `process` executor)
     executor      the seam: how a run gets a process
     runs, endings one run from start to end, and what its end is called
     stopping      how long a run may take to stop
@@ -16,7 +16,7 @@
     supervision, registration, service    the three conversations with the coordinator
     main          the process: start-up, signals, shutdown
 
-Nothing here imports torch; nothing that the zygote imports may import grpc.
+Nothing here imports torch; nothing that the fork server imports may import grpc.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def run_worker(kind: str, execute: str, preload: Sequence[str] = ()) -> int:
     `kind` is "trainer" or "backtester"; `execute` names the run function, "<module>:execute"; `preload` names heavy
     modules that the fork server imports once, so that every run starts with them in memory.
     """
-    # Imported here: the zygote imports this package too, and must not meet grpc.
+    # Imported here: the fork server imports this package too, and must not meet grpc.
     from holdfast.worker.main import main
 
     return main(kind, execute, preload)

@@ -1,6 +1,6 @@
-"""Knows whom this worker serves. Owns the proven coordinator epoch and the nonce that proves it; never touches gRPC.
+"""Knows whom this worker serves. Owns the proven coordinator term and the nonce that proves it; never touches gRPC.
 
-Anybody who reaches the worker's port can write any epoch into a command. So the fence moves on one thing only: a
+Anybody who reaches the worker's port can write any term into a command. So the fence moves on one thing only: a
 Supervise stream whose first message says the nonce that this worker has sent to the coordinator it is configured with.
 """
 
@@ -18,7 +18,7 @@ class Fence:
     """`challenge` at a registration, `prove` at a stream's first message, `admit` at every command after that."""
 
     def __init__(self) -> None:
-        self.epoch = 0  # 0: nobody has proven anything yet
+        self.term = 0  # 0: nobody has proven anything yet
         self._nonce = ""
         self._answered = True
 
@@ -28,7 +28,7 @@ class Fence:
             self._nonce, self._answered = secrets.token_hex(16), False
         return self._nonce
 
-    def prove(self, nonce: str, epoch: int) -> None:
+    def prove(self, nonce: str, term: int) -> None:
         """A stream's first message. Raises LostRace (COORDINATOR_UNPROVEN, STALE_ATTEMPT); then nothing has moved."""
         if not self._nonce or not hmac.compare_digest(nonce.encode(), self._nonce.encode()):
             raise LostRace(
@@ -36,31 +36,31 @@ class Fence:
                 "HOLDFAST_COORDINATOR names, and nobody else.",
                 reason=UNPROVEN,
             )
-        self.check(epoch)
+        self.check(term)
         self._answered = True
-        self.epoch = epoch
+        self.term = term
 
-    def check(self, epoch: int) -> None:
-        """Raises LostRace (STALE_ATTEMPT) for an epoch older than the proven one."""
-        if epoch < self.epoch:
+    def check(self, term: int) -> None:
+        """Raises LostRace (STALE_ATTEMPT) for a term older than the proven one."""
+        if term < self.term:
             raise LostRace(
-                f"Coordinator epoch {epoch} is stale: this worker serves epoch {self.epoch}. If that coordinator is "
+                f"Coordinator term {term} is stale: this worker serves term {self.term}. If that coordinator is "
                 "the right one, its database server's clock is behind: correct it, or restart the worker.",
                 reason="STALE_ATTEMPT",
-                metadata=self._both(epoch),
+                metadata=self._both(term),
             )
 
-    def admit(self, epoch: int) -> None:
-        """A command: exactly the proven epoch. Raises LostRace (STALE_ATTEMPT, COORDINATOR_UNPROVEN)."""
-        self.check(epoch)
-        if epoch != self.epoch or not self.epoch:
+    def admit(self, term: int) -> None:
+        """A command: exactly the proven term. Raises LostRace (STALE_ATTEMPT, COORDINATOR_UNPROVEN)."""
+        self.check(term)
+        if term != self.term or not self.term:
             raise LostRace(
-                f"Coordinator epoch {epoch} is not proven: this worker "
-                + (f"serves epoch {self.epoch}. " if self.epoch else "has no coordinator yet. ")
+                f"Coordinator term {term} is not proven: this worker "
+                + (f"serves term {self.term}. " if self.term else "has no coordinator yet. ")
                 + "Commands come from the coordinator that HOLDFAST_COORDINATOR names, and nobody else.",
                 reason=UNPROVEN,
-                metadata=self._both(epoch),
+                metadata=self._both(term),
             )
 
-    def _both(self, epoch: int) -> dict[str, str]:
-        return {"coordinator_epoch": str(epoch), "newest_epoch": str(self.epoch)}
+    def _both(self, term: int) -> dict[str, str]:
+        return {"coordinator_term": str(term), "newest_term": str(self.term)}

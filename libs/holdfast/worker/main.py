@@ -14,14 +14,14 @@ from holdfast.worker import runlogs
 from holdfast.worker.facts import Facts
 from holdfast.worker.fence import Fence
 from holdfast.worker.host.executor import Executor
-from holdfast.worker.host.processes import ForkServer
+from holdfast.worker.host.processes import ProcessExecutor
 from holdfast.worker.identity import Identity, identify, own_directory
 from holdfast.worker.logkeeper import LogKeeper
 from holdfast.worker.outbox import Outbox
 from holdfast.worker.registration import Registration
-from holdfast.worker.service import Desk, make_service
+from holdfast.worker.service import WorkerServicer, make_service
 from holdfast.worker.shutdown import shut_down
-from holdfast.worker.slots import Slots, Workplace
+from holdfast.worker.slots import Slots, WorkerConfig
 from holdfast.worker.stall import StallLimit
 from holdfast.worker.stopping import Patience, StopPlan
 from holdfast.worker.supervision import Supervision
@@ -45,12 +45,12 @@ async def _serve(kind: str, execute: str, preload: Sequence[str]) -> int:
         outbox = Outbox(directory / "outbox")
         facts = Facts(outbox)
         facts.load(await asyncio.to_thread(outbox.load))
-        workplace = _workplace(kind, execute, settings, identity)
-        await asyncio.to_thread(runlogs.prune, workplace.log_dir, settings.checkpoint_max_age_days)
-        executor = ForkServer([*preload, execute.partition(":")[0]])
+        config = _config(kind, execute, settings, identity)
+        await asyncio.to_thread(runlogs.prune, config.log_dir, settings.checkpoint_max_age_days)
+        executor = ProcessExecutor([*preload, execute.partition(":")[0]])
         async with Signals() as signals:
             try:
-                return await _work(settings, identity, workplace, facts, executor, signals)
+                return await _work(settings, identity, config, facts, executor, signals)
             finally:
                 await executor.close()
                 await facts.close()
@@ -59,16 +59,16 @@ async def _serve(kind: str, execute: str, preload: Sequence[str]) -> int:
 async def _work(
     settings: Settings,
     identity: Identity,
-    workplace: Workplace,
+    config: WorkerConfig,
     facts: Facts,
     executor: Executor,
     signals: Signals,
 ) -> int:
     fence = Fence()
     async with asyncio.TaskGroup() as tasks:
-        slots = Slots(workplace, executor, facts, tasks)
+        slots = Slots(config, executor, facts, tasks)
         supervision = Supervision(identity, slots, facts, fence, settings.heartbeat_interval_seconds)
-        desk = Desk(identity, slots, facts, fence, supervision)
+        desk = WorkerServicer(identity, slots, facts, fence, supervision)
         # Bound before anything slow: a port in use is said at once.
         server = create_server(settings.listen or _ANY_PORT, [make_service(desk)])
         await server.start()
@@ -77,7 +77,7 @@ async def _work(
                 log.info("Stopped before the fork server was ready")
                 return 0
             address = _advertised(settings, server.port)
-            log.info("Worker ready", address=address, slots=workplace.capacity, waiting_ends=len(facts.ends()))
+            log.info("Worker ready", address=address, slots=config.capacity, waiting_ends=len(facts.ends()))
             registration = Registration(
                 settings.coordinator, address, identity, slots, facts, fence, supervision, executor
             )
@@ -88,7 +88,7 @@ async def _work(
             ]
             await signals.stop.wait()
             await server.set_serving(False)
-            await shut_down(slots, facts, supervision, signals.hurry, settings.grace_seconds)
+            await shut_down(slots, facts, supervision, signals.force_stop, settings.grace_seconds)
             for task in background:
                 task.cancel()
         finally:
@@ -112,11 +112,11 @@ async def _warm(executor: Executor, signals: Signals, tasks: asyncio.TaskGroup) 
         stopping.cancel()
 
 
-def _workplace(kind: str, execute: str, settings: Settings, identity: Identity) -> Workplace:
+def _config(kind: str, execute: str, settings: Settings, identity: Identity) -> WorkerConfig:
     grace = settings.grace_seconds
     log_dir = settings.home / "logs" / "runs"
     log_dir.mkdir(parents=True, exist_ok=True)
-    return Workplace(
+    return WorkerConfig(
         spec=_SPECS[kind],
         execute=execute,
         capacity=settings.slots,

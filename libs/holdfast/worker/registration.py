@@ -94,14 +94,14 @@ class Registration:
         finally:
             await channel.close()
         # Not yet the proof: the fence moves with the stream that this coordinator opens.
-        self._fence.check(response.coordinator_epoch)
+        self._fence.check(response.coordinator_term)
         self._facts.acknowledge_ends(response.acknowledged_runs)
         for run in response.stop_runs:
             self._slots.fence(run, "the coordinator does not want this run to go on")
         log.info(
             "Registered",
             coordinator=self._coordinator,
-            epoch=response.coordinator_epoch,
+            term=response.coordinator_term,
             stopped=len(response.stop_runs),
             acknowledged=len(response.acknowledged_runs),
         )

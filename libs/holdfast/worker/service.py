@@ -25,7 +25,7 @@ from holdfast.worker.supervision import Supervision
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class WorkerServicer:
     """What both services do, free of their message names."""
 
     identity: Identity
@@ -36,21 +36,21 @@ class Desk:
 
     def start(self, assignment: worker_pb2.RunAssignment) -> None:
         """Takes a slot for a fresh run."""
-        self.fence.admit(assignment.coordinator_epoch)
+        self.fence.admit(assignment.coordinator_term)
         self.slots.start(assignment)
 
     def resume(self, assignment: worker_pb2.RunAssignment, checkpoint: checkpoint_pb2.CheckpointRef) -> None:
         """Takes a slot for a run that continues."""
-        self.fence.admit(assignment.coordinator_epoch)
+        self.fence.admit(assignment.coordinator_term)
         if not is_checkpoint_id(checkpoint.checkpoint_id):
             allowed = "an id such as training-3f9c1b2a7d4e/1-20"
             violation = Violation("checkpoint.checkpoint_id", repr(checkpoint.checkpoint_id), allowed)
             raise InvalidRequest(f"A resume needs its checkpoint: {violation}", violations=[violation])
         self.slots.start(assignment, checkpoint)
 
-    def cancel(self, run: worker_pb2.RunRef, epoch: int, reason: str) -> None:
+    def cancel(self, run: worker_pb2.RunRef, term: int, reason: str) -> None:
         """Begins to stop a run."""
-        self.fence.admit(epoch)
+        self.fence.admit(term)
         self.slots.cancel(run, reason)
 
     def state(self) -> worker_pb2.WorkerState:
@@ -63,14 +63,14 @@ class Desk:
             draining=self.slots.draining,
             runs=self.slots.states(),
             unacknowledged_runs=[finished.run for finished in self.facts.ends()],
-            coordinator_epoch=self.fence.epoch,
+            coordinator_term=self.fence.term,
         )
 
 
 class TrainerServicer(trainer_service_pb2_grpc.TrainerServiceServicer):
     """The trainer's names."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: WorkerServicer) -> None:
         self._desk = desk
 
     async def StartTraining(self, request: Any, context: Any) -> Any:  # noqa: N802 - a name of the protocol
@@ -85,7 +85,7 @@ class TrainerServicer(trainer_service_pb2_grpc.TrainerServiceServicer):
 
     async def CancelTraining(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Begins to stop a training."""
-        self._desk.cancel(request.run, request.coordinator_epoch, request.reason)
+        self._desk.cancel(request.run, request.coordinator_term, request.reason)
         return trainer_service_pb2.TrainerServiceCancelTrainingResponse()
 
     async def Supervise(self, request_iterator: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802
@@ -101,7 +101,7 @@ class TrainerServicer(trainer_service_pb2_grpc.TrainerServiceServicer):
 class BacktesterServicer(backtester_service_pb2_grpc.BacktesterServiceServicer):
     """The backtester's names."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: WorkerServicer) -> None:
         self._desk = desk
 
     async def StartBacktest(self, request: Any, context: Any) -> Any:  # noqa: N802
@@ -116,7 +116,7 @@ class BacktesterServicer(backtester_service_pb2_grpc.BacktesterServiceServicer):
 
     async def CancelBacktest(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Begins to stop a backtest."""
-        self._desk.cancel(request.run, request.coordinator_epoch, request.reason)
+        self._desk.cancel(request.run, request.coordinator_term, request.reason)
         return backtester_service_pb2.BacktesterServiceCancelBacktestResponse()
 
     async def Supervise(self, request_iterator: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802
@@ -129,7 +129,7 @@ class BacktesterServicer(backtester_service_pb2_grpc.BacktesterServiceServicer):
         return backtester_service_pb2.BacktesterServiceGetWorkerStateResponse(state=self._desk.state())
 
 
-def make_service(desk: Desk) -> Service:
+def make_service(desk: WorkerServicer) -> Service:
     """The service of this worker's kind, for create_server."""
     if desk.identity.kind == worker_pb2.WORKER_KIND_TRAINER:
         return Service(

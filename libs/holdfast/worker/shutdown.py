@@ -16,43 +16,45 @@ _AWAY_SECONDS = 2.0  # for a coordinator that is away; the outbox keeps what it 
 _GOODBYE = 0.9  # of the grace, when delivery is given up
 
 
-async def shut_down(slots: Slots, facts: Facts, supervision: Supervision, hurry: asyncio.Event, grace: float) -> None:
+async def shut_down(
+    slots: Slots, facts: Facts, supervision: Supervision, force_stop: asyncio.Event, grace: float
+) -> None:
     """Stops every run by its shutdown plan, then waits for the acknowledgement of every end.
 
-    When `hurry` is set the runs are killed and nobody is waited for.
+    When `force_stop` is set the runs are killed and nobody is waited for.
     """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + grace * _GOODBYE
     slots.drain(stop_runs=True)
     supervision.beat()
-    hurrying = asyncio.create_task(_hurry(slots, hurry), name="hurry")
+    forcing = asyncio.create_task(_force_stop(slots, force_stop), name="force stop")
     try:
         async with asyncio.timeout_at(deadline):
             await slots.idle.wait()
-            await _delivered(facts, supervision, hurry)
+            await _delivered(facts, supervision, force_stop)
     except TimeoutError:
         log.warning("Ends wait in the outbox for the next start", ends=len(facts.ends()))
         # After SIGKILL a process is gone, unless the kernel itself cannot let go of it (a dead disk, a dead server).
         slots.abandon()
     finally:
-        hurrying.cancel()
+        forcing.cancel()
 
 
-async def _hurry(slots: Slots, hurry: asyncio.Event) -> None:
-    await hurry.wait()
-    log.warning("Hurrying: killing what still runs")
-    slots.hurry()
+async def _force_stop(slots: Slots, force_stop: asyncio.Event) -> None:
+    await force_stop.wait()
+    log.warning("Forcing the stop: killing what still runs")
+    slots.force_stop()
 
 
-async def _delivered(facts: Facts, supervision: Supervision, hurry: asyncio.Event) -> None:
+async def _delivered(facts: Facts, supervision: Supervision, force_stop: asyncio.Event) -> None:
     loop = asyncio.get_running_loop()
     away_since: float | None = None
-    while not facts.delivered.is_set() and not hurry.is_set():
+    while not facts.delivered.is_set() and not force_stop.is_set():
         away_since = None if supervision.connected.is_set() else (away_since or loop.time())
         if away_since is not None and loop.time() - away_since > _AWAY_SECONDS:
             log.warning("Coordinator is away; ends wait in the outbox for the next start", ends=len(facts.ends()))
             return
-        waiting = [asyncio.create_task(event.wait()) for event in (facts.delivered, hurry)]
+        waiting = [asyncio.create_task(event.wait()) for event in (facts.delivered, force_stop)]
         try:
             await asyncio.wait(waiting, timeout=0.1, return_when=asyncio.FIRST_COMPLETED)
         finally:

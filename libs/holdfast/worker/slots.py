@@ -28,7 +28,7 @@ _REMEMBERED = 10_000  # operations whose newest attempt is known after they have
 
 
 @dataclass(frozen=True, slots=True)
-class Workplace:
+class WorkerConfig:
     """What every run here gets, and how long it may take to stop."""
 
     spec: str  # "training" or "backtest": the RunAssignment field that must be set
@@ -46,8 +46,8 @@ class Workplace:
 class Slots:
     """Takes runs in, and lets them go when they have ended."""
 
-    def __init__(self, workplace: Workplace, executor: Executor, facts: Facts, tasks: asyncio.TaskGroup) -> None:
-        self._workplace = workplace
+    def __init__(self, config: WorkerConfig, executor: Executor, facts: Facts, tasks: asyncio.TaskGroup) -> None:
+        self._config = config
         self._executor = executor
         self._facts = facts
         self._tasks = tasks
@@ -66,7 +66,7 @@ class Slots:
     @property
     def capacity(self) -> int:
         """How many operations may run at once."""
-        return self._workplace.capacity
+        return self._config.capacity
 
     def states(self) -> list[worker_pb2.RunState]:
         """What runs now, with progress and last checkpoint."""
@@ -78,7 +78,7 @@ class Slots:
 
     def logs(self) -> list[Path]:
         """Where what runs now prints to."""
-        return [runlogs.path_of(self._workplace.log_dir, *run) for run in self._runs]
+        return [runlogs.path_of(self._config.log_dir, *run) for run in self._runs]
 
     def start(
         self, assignment: worker_pb2.RunAssignment, checkpoint: checkpoint_pb2.CheckpointRef | None = None
@@ -89,7 +89,7 @@ class Slots:
         """
         ref = assignment.run
         self._check(assignment)
-        epoch = assignment.coordinator_epoch
+        epoch = assignment.coordinator_term
         newest_epoch, newest = self._newest.get(ref.operation_id, (0, 0))
         newest_epoch = newest_epoch or epoch  # an end from the outbox does not say its own
         ids = {"operation_id": ref.operation_id, "attempt": str(ref.attempt)}
@@ -114,9 +114,9 @@ class Slots:
             )
         predecessors = [run for run in self._runs.values() if run.ref.operation_id == ref.operation_id]
         taken = {run.ref.operation_id for run in self._runs.values()}
-        if not predecessors and len(taken) >= self._workplace.capacity:
+        if not predecessors and len(taken) >= self._config.capacity:
             raise AtCapacity(
-                f"All {self._workplace.capacity} slots are taken; ask another worker or wait for a run to end.",
+                f"All {self._config.capacity} slots are taken; ask another worker or wait for a run to end.",
                 reason="NO_FREE_SLOT",
                 metadata=ids,
             )
@@ -129,7 +129,7 @@ class Slots:
         """Begins to stop a run; its end says how that went. Raises NotFound (RUN_NOT_FOUND)."""
         run = self._runs.get((ref.operation_id, ref.attempt))
         if run is not None:
-            run.stop(StopReason.CANCEL, self._workplace.cancel_plan, reason)
+            run.stop(StopReason.CANCEL, self._config.cancel_plan, reason)
         elif not self._facts.has_end(ref):
             # An end that is still on its way to the coordinator answers the cancel better than an error would.
             raise NotFound(
@@ -149,12 +149,12 @@ class Slots:
         self.draining = True
         if stop_runs:
             for run in self._runs.values():
-                run.stop(StopReason.SHUTDOWN, self._workplace.shutdown_plan, "the worker drains")
+                run.stop(StopReason.SHUTDOWN, self._config.shutdown_plan, "the worker drains")
 
-    def hurry(self) -> None:
+    def force_stop(self) -> None:
         """Kills what still runs."""
         for run in self._runs.values():
-            run.stop(StopReason.SHUTDOWN, AT_ONCE, "the worker was told to hurry")
+            run.stop(StopReason.SHUTDOWN, AT_ONCE, "the worker was told to stop at once")
 
     def abandon(self) -> None:
         """Lets go of runs whose processes do not even obey SIGKILL; they get no end from here."""
@@ -171,8 +171,8 @@ class Slots:
         if assignment.run.attempt < 1:
             violations.append(Violation("assignment.run.attempt", str(assignment.run.attempt), "1 or more"))
         spec = assignment.WhichOneof("spec")
-        if spec != self._workplace.spec:
-            violations.append(Violation("assignment.spec", str(spec), f"{self._workplace.spec} on this kind of worker"))
+        if spec != self._config.spec:
+            violations.append(Violation("assignment.spec", str(spec), f"{self._config.spec} on this kind of worker"))
         if violations:
             text = "; ".join(str(violation) for violation in violations)
             raise InvalidRequest(f"The assignment cannot run here: {text}", violations=violations)
@@ -183,7 +183,7 @@ class Slots:
         checkpoint: checkpoint_pb2.CheckpointRef | None,
         predecessors: Sequence[RunHandle],
     ) -> None:
-        place, ref = self._workplace, assignment.run
+        place, ref = self._config, assignment.run
         order = Order(
             execute=place.execute,
             assignment=assignment,

@@ -148,9 +148,9 @@ class Supervision:
         try:
             async for message in incoming:
                 if session.introduced.is_set():
-                    self._fence.admit(message.coordinator_epoch)
+                    self._fence.admit(message.coordinator_term)
                 else:
-                    self._fence.prove(message.registration_nonce, message.coordinator_epoch)
+                    self._fence.prove(message.registration_nonce, message.coordinator_term)
                     session.introduced.set()
                 self._obey(message)
         except HoldfastError as error:
@@ -175,7 +175,7 @@ class Supervision:
                 self._slots.drain(stop_runs=message.drain.stop_runs)
                 self.beat()
             case _:
-                return  # an empty message says only the epoch, and a newer coordinator's may say what is not known here
+                return  # an empty message says only the term, and a newer coordinator's may say what is not known here
 
     def _hello(self) -> worker_pb2.WorkerMessage:
         return worker_pb2.WorkerMessage(

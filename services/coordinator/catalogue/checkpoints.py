@@ -49,12 +49,12 @@ class Checkpoints:
         self._event_interval = event_interval
         self._database: Database = store.database
         self.artifacts = artifacts
-        self._rubbish: asyncio.Queue[str] = asyncio.Queue()
+        self._pending_deletions: asyncio.Queue[str] = asyncio.Queue()
 
     def patient(self) -> Checkpoints:
         """The same for background work; shares the queue of deletions."""
         other = Checkpoints(self._store.patient(), self.artifacts, event_interval=self._event_interval)
-        other._rubbish = self._rubbish
+        other._pending_deletions = self._pending_deletions
         return other
 
     # Saving
@@ -102,13 +102,13 @@ class Checkpoints:
         else:
             self._store.changes.show(operation)
         for dropped in await self._database.fetch("drop_older", operation_id, KEEP):
-            self._rubbish.put_nowait(dropped["id"])
+            self._pending_deletions.put_nowait(dropped["id"])
         return operation
 
     async def drop_all_of(self, operation_id: str) -> None:
         """The operation is COMPLETED: nothing will continue it."""
         for row in await self._database.fetch("drop_all_of", operation_id):
-            self._rubbish.put_nowait(row["id"])
+            self._pending_deletions.put_nowait(row["id"])
 
     async def discover(self, operation: Operation) -> Checkpoint | None:
         """Finds checkpoints of the newest attempt that no row names, because the worker died before it could tell.
@@ -228,7 +228,7 @@ class Checkpoints:
     async def run(self) -> None:
         """Deletes the artifacts of dropped rows, one after the other; a failure is logged and left to the sweep."""
         while True:
-            identifier = await self._rubbish.get()
+            identifier = await self._pending_deletions.get()
             try:
                 await asyncio.to_thread(delete_checkpoint, self.artifacts, identifier)
             except (HoldfastError, OSError, ValueError) as error:

@@ -1,7 +1,7 @@
 """Makes sure that database and artifact store belong together. Owns the store's id in both; touches no operation.
 
 Both carry the same id from first use on. A new, restored or mistyped database over another's store, or the other way
-round, stops the coordinator before anything is written: its sweep would take the other's checkpoints for rubbish.
+round, stops the coordinator before anything is written: its sweep would take the other's checkpoints for garbage.
 """
 
 from __future__ import annotations

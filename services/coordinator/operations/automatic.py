@@ -71,7 +71,7 @@ class AutomaticResume:
             await asyncio.sleep(RETRY)
             self._wake.set()
         except LostRace:
-            log.info("Automatic resume came second", operation=operation_id)
+            log.info("Automatic resume lost the race", operation=operation_id)
         except (HoldfastError, OSError) as error:
             await self._stop(operation, str(error))
 

@@ -1,6 +1,6 @@
 """The one table of legal transitions of an operation. Pure: owns no state, touches neither PostgreSQL nor gRPC.
 
-                    ┌──────── put back, decline ────────┐
+                    ┌──────── requeue, decline ────────┐
     PENDING ─ claim ─► RUNNING ─ finish ─► COMPLETED    │
        │                │ ▲ │ └─ finish, orphan ─► FAILED ─┐
        │                │ │ └─ cancel ─► CANCELLING ─┐     ├─ resume ─► RESUMING ─ claim ─► RUNNING
@@ -52,7 +52,7 @@ class Cause(StrEnum):
     # The dispatcher gives it to a worker.
     CLAIM = "CLAIM"
     # Nobody knows whether the worker got it: back into the queue, under a new attempt.
-    PUT_BACK = "PUT_BACK"
+    REQUEUE = "REQUEUE"
     # The worker has said that it does not take it now: back into the queue, as if it had not been claimed.
     DECLINE = "DECLINE"
     # The worker will never take it (it refuses the request itself).
@@ -82,7 +82,7 @@ _S = Status
 TRANSITIONS: Mapping[Cause, Mapping[Status, frozenset[Status]]] = MappingProxyType(
     {
         Cause.CLAIM: {_S.PENDING: frozenset({_S.RUNNING}), _S.RESUMING: frozenset({_S.RUNNING})},
-        Cause.PUT_BACK: {
+        Cause.REQUEUE: {
             _S.RUNNING: frozenset({_S.PENDING, _S.RESUMING}),
             # The coordinator died between the claim and the delivery.
             _S.PENDING_RECONCILIATION: frozenset({_S.PENDING, _S.RESUMING}),
@@ -113,7 +113,7 @@ TRANSITIONS: Mapping[Cause, Mapping[Status, frozenset[Status]]] = MappingProxyTy
 )
 
 # The causes that raise the attempt, and so fence whoever held the old one.
-RAISES_ATTEMPT = frozenset({Cause.PUT_BACK, Cause.RESUME})
+RAISES_ATTEMPT = frozenset({Cause.REQUEUE, Cause.RESUME})
 # Only an operation that was declared an orphan comes back by these; `store` checks the failure's reason too.
 ONLY_ORPHANS = frozenset({Cause.FINISH_LATE, Cause.ADOPT_LATE})
 

@@ -167,7 +167,7 @@ class Resuming:
         assert problem is not None
         raise Corrupted(
             f"None of the {len(candidates)} checkpoints of {operation.id} can be used. The last problem: "
-            f"{problem.message} Start the operation anew.",
+            f"{problem.message} Start the operation over.",
             metadata={"operation_id": operation.id},
         ) from problem
 
@@ -259,7 +259,7 @@ def _lost_race(operation_id: str) -> LostRace:
 def _nothing_saved(operation: Operation) -> NotFound:
     return NotFound(
         f"The operation {operation.id} has no checkpoint to resume from. It {operation.status.value.lower()} before "
-        "its first save, its checkpoints have expired, or they were deleted. Start it anew.",
+        "its first save, its checkpoints have expired, or they were deleted. Start it over.",
         reason="CHECKPOINT_NOT_FOUND",
         metadata={"operation_id": operation.id},
     )

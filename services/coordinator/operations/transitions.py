@@ -64,9 +64,9 @@ class Transitions:
         """Tells listeners of a write whose transaction has just been committed."""
         self.changes.tell(operation, Event.of(operation, event_type, message, details))
 
-    async def put_back(self, claimed: Operation, target: Status, reason: str, message: str) -> Operation | None:
+    async def requeue(self, claimed: Operation, target: Status, reason: str, message: str) -> Operation | None:
         """Back into the queue under the next attempt: a run may have begun."""
-        return await self._requeue(Cause.PUT_BACK, claimed, target, reason, message)
+        return await self._requeue(Cause.REQUEUE, claimed, target, reason, message)
 
     async def decline(self, claimed: Operation, target: Status, reason: str, message: str) -> Operation | None:
         """Back into the queue as if it had not been claimed: its worker has said that no run began."""
@@ -78,7 +78,7 @@ class Transitions:
         failure = operation_pb2.Failure(reason=reason, message=message)
         details = {"worker_id": claimed.worker_id, "reason": reason, "requeues": str(claimed.requeues + 1)}
         return await self._move(
-            "put_back", cause, claimed.id, claimed.attempt, target, "PUT_BACK", message, details,
+            "requeue", cause, claimed.id, claimed.attempt, target, "REQUEUE", message, details,
             serialized(_plain_failure(failure)), plain(reason), cause in lifecycle.RAISES_ATTEMPT,
             backoff.FIRST, backoff.LONGEST, claimed.requeues,
         )  # fmt: skip
@@ -228,13 +228,13 @@ class Transitions:
         if row is None:
             return None
         operation = Operation.from_row(row)
-        if event_type != "PUT_BACK" or is_told(operation.requeues):
+        if event_type != "REQUEUE" or is_told(operation.requeues):
             self.announce(operation, event_type, plain(message), plain_details(details))
         return operation
 
 
 def is_told(requeues: int) -> bool:
-    """Whether the story tells of so many requeues in a row, as put_back writes it: the 1st, 2nd, 4th, 8th, …."""
+    """Whether the story tells of so many requeues in a row, as requeue writes it: the 1st, 2nd, 4th, 8th, …."""
     return requeues & (requeues - 1) == 0
 
 

@@ -1,8 +1,8 @@
-"""Makes sure that one coordinator serves a database. Owns the session's advisory lock and the epoch.
+"""Makes sure that one coordinator serves a database. Owns the session's advisory lock and the term.
 
 The lock belongs to a session of PostgreSQL: it goes when the process dies or the server restarts, and never has to be
 cleaned up. A second coordinator waits a moment for it, then says who holds it and exits. After a restart of PostgreSQL
-the coordinator takes the lock again; when it finds that another was faster or that a newer epoch exists, it exits: the
+the coordinator takes the lock again; when it finds that another was faster or that a newer term exists, it exits: the
 workers already refuse its commands.
 """
 
@@ -40,10 +40,10 @@ class Leadership:
         self._suspicion = asyncio.Event()
         # Why the lock was not even asked for; empty: it was, and somebody else holds it.
         self._problem = ""
-        self.epoch = 0
+        self.term = 0
 
     async def take(self, patience: float = PATIENCE) -> int:
-        """Takes the lock and a new epoch. Raises NotPossible, naming the coordinator that holds it."""
+        """Takes the lock and a new term. Raises NotPossible, naming the coordinator that holds it."""
         deadline = time.monotonic() + patience
         while not await self._try_lock():
             if time.monotonic() > deadline:
@@ -55,9 +55,9 @@ class Leadership:
                 holder = await self._database.fetch_one("newest_coordinator")
                 raise NotPossible(_taken(holder), reason="COORDINATOR_ALREADY_RUNS")
             await asyncio.sleep(RETRY_INTERVAL)
-        row = await self._database.fetch_one("take_epoch", socket.gethostname(), os.getpid(), self._listen)
-        self.epoch = int(row["epoch"]) if row else 0
-        return self.epoch
+        row = await self._database.fetch_one("take_term", socket.gethostname(), os.getpid(), self._listen)
+        self.term = int(row["term"]) if row else 0
+        return self.term
 
     async def keep(self) -> None:
         """Watches the lock's session and takes the lock again when it was lost. Raises NotPossible when replaced."""
@@ -70,14 +70,14 @@ class Leadership:
                     continue
             self._suspicion.clear()
             if not await self._alive():
-                log.warning("Leadership session lost", epoch=self.epoch)
+                log.warning("Leadership session lost", term=self.term)
                 await self._retake(database)
             newest = await database.fetch_one("newest_coordinator")
-            if newest is not None and newest["epoch"] > self.epoch:
-                raise _replaced(newest, self.epoch)
+            if newest is not None and newest["term"] > self.term:
+                raise _replaced(newest, self.term)
 
     def suspect(self) -> None:
-        """A worker has called our epoch stale: look now."""
+        """A worker has called our term stale: look now."""
         self._suspicion.set()
 
     async def release(self) -> None:
@@ -91,12 +91,12 @@ class Leadership:
         deadline: float | None = None
         while True:
             newest = await database.fetch_one("newest_coordinator")
-            if newest is not None and newest["epoch"] > self.epoch:
-                raise _replaced(newest, self.epoch)
+            if newest is not None and newest["term"] > self.term:
+                raise _replaced(newest, self.term)
             if await self._try_lock(patient=True):
-                log.info("Leadership session restored", epoch=self.epoch)
+                log.info("Leadership session restored", term=self.term)
                 return
-            # Somebody holds it but has no newer epoch yet: a coordinator that is just starting.
+            # Somebody holds it but has no newer term yet: a coordinator that is just starting.
             deadline = deadline or time.monotonic() + PATIENCE
             if self._problem:
                 deadline = None
@@ -132,15 +132,15 @@ def _taken(holder: Any | None) -> str:
     if holder is None:
         return "Another coordinator serves this database. Stop it first, or name another with HOLDFAST_DATABASE_URL."
     return (
-        f"Another coordinator serves this database: epoch {holder['epoch']}, process {holder['process_id']} on "
+        f"Another coordinator serves this database: term {holder['term']}, process {holder['process_id']} on "
         f"{holder['host']}, listening on {holder['listen']} since {holder['start_time']:%Y-%m-%d %H:%M:%S} UTC. "
         "Stop it first, or name another database with HOLDFAST_DATABASE_URL."
     )
 
 
-def _replaced(newest: Any, epoch: int) -> NotPossible:
+def _replaced(newest: Any, term: int) -> NotPossible:
     return NotPossible(
-        f"A newer coordinator (epoch {newest['epoch']}, process {newest['process_id']} on {newest['host']}) has "
-        f"replaced this one (epoch {epoch}). It stops; the newer one goes on.",
+        f"A newer coordinator (term {newest['term']}, process {newest['process_id']} on {newest['host']}) has "
+        f"replaced this one (term {term}). It stops; the newer one goes on.",
         reason="COORDINATOR_REPLACED",
     )

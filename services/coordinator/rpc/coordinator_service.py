@@ -53,7 +53,7 @@ class CoordinatorServicer(coordinator_service_pb2_grpc.CoordinatorServiceService
         registry: Registry,
         supervision: Supervision,
         detector: OrphanDetector,
-        epoch: int,
+        term: int,
         store_url: str,
     ) -> None:
         self._store = store
@@ -67,7 +67,7 @@ class CoordinatorServicer(coordinator_service_pb2_grpc.CoordinatorServiceService
         self._registry = registry
         self._supervision = supervision
         self._detector = detector
-        self._epoch = epoch
+        self._term = term
         self._store_url = store_url
         self._start_time = datetime.now(UTC)
         self.draining = False
@@ -200,7 +200,7 @@ class CoordinatorServicer(coordinator_service_pb2_grpc.CoordinatorServiceService
         return pb.DrainWorkerResponse(worker=worker.to_message())
 
     async def GetSystemStatus(self, request: pb.GetSystemStatusRequest, context: Any) -> pb.GetSystemStatusResponse:  # noqa: N802
-        """Answers also while the database is away, and says so."""
+        """Answers also while the database is unavailable, and says so."""
         try:
             counts, connected = await self._store.count_by_status(within=STATUS_TIMEOUT), True
         except ConnectionLost:
@@ -209,7 +209,7 @@ class CoordinatorServicer(coordinator_service_pb2_grpc.CoordinatorServiceService
         return pb.GetSystemStatusResponse(
             version=__version__,
             start_time=timestamp(self._start_time),
-            coordinator_epoch=self._epoch,
+            coordinator_term=self._term,
             database_connected=connected,
             draining=self.draining,
             workers=[worker.to_message() for worker in self._registry.all()],

@@ -49,7 +49,7 @@ class Dispatcher:
         self._delivering: set[asyncio.Task[None]] = set()
         # What is being claimed: operation, attempt, worker, incarnation.
         self._claiming: tuple[str, int, str, str] | None = None
-        self.suspect_epoch: Any = lambda: None
+        self.suspect_term: Any = lambda: None
         registry.on_free.append(self.wake)
         store.changes.listen(self._changed)
 
@@ -58,7 +58,7 @@ class Dispatcher:
         self._wake.set()
 
     async def run(self) -> None:
-        """For ever. A lost database is tried again, and what a lost claim may have left behind is put back."""
+        """For ever. A lost database is tried again, and what a lost claim may have left behind is requeue."""
         due: float | None = None
         while True:
             await self._wait(due)
@@ -70,7 +70,7 @@ class Dispatcher:
             except ConnectionLost as error:
                 log.warning("Dispatch waits for the database", error=error.message)
                 await asyncio.sleep(RETRY_DATABASE)
-                await self._put_back_lost_claim()
+                await self._requeue_lost_claim()
                 self.wake()
 
     async def stop(self) -> None:
@@ -171,13 +171,13 @@ class Dispatcher:
         if isinstance(error, NotPossible):
             worker.draining = True  # until its next heartbeat says otherwise
         if isinstance(error, LostRace):
-            self.suspect_epoch()
+            self.suspect_term()
         refused = _certainly_refused(error)
         if not refused and await store.count_undelivered(operation.id) + 1 >= MOST_DELIVERIES:
             await self._give_up(store, operation, worker, error)
             return
         message = f"Worker {worker.id} did not take the run: {error.message} It waits for a free slot again"
-        move = store.decline if refused else store.put_back
+        move = store.decline if refused else store.requeue
         moved = await move(operation, queue_status(operation), error.reason, message)
         self.wake()
         if moved is None and refused:
@@ -216,7 +216,7 @@ class Dispatcher:
             failure=failure("CANCELLED", message),
         )  # fmt: skip
 
-    async def _put_back_lost_claim(self) -> None:
+    async def _requeue_lost_claim(self) -> None:
         """A claim may have been committed although its answer was lost. Nobody was told of it, so nobody runs it."""
         if self._claiming is None:
             return
@@ -227,7 +227,7 @@ class Dispatcher:
             return
         if (found.worker_id, found.incarnation) == (worker_id, incarnation):
             message = "The database was lost during the claim. It waits for a free slot again"
-            await store.put_back(found, queue_status(found), "DATABASE_UNAVAILABLE", message)
+            await store.requeue(found, queue_status(found), "DATABASE_UNAVAILABLE", message)
 
 
 def _choose(free: list[Worker], row: Any) -> Worker:
@@ -251,7 +251,7 @@ def _will_pass(error: HoldfastError) -> bool:
 
 def _certainly_refused(error: HoldfastError) -> bool:
     """Whether the run has certainly not begun, so that its attempt can be given out again."""
-    return error.reason in REFUSALS or (error.reason == "STALE_ATTEMPT" and "newest_epoch" in error.metadata)
+    return error.reason in REFUSALS or (error.reason == "STALE_ATTEMPT" and "newest_term" in error.metadata)
 
 
 def _words(worker: Worker) -> str:

@@ -25,12 +25,12 @@ COMMAND_DEADLINE = 10.0  # seconds
 
 
 class WorkerLink:
-    """One channel. Every command carries the coordinator's epoch, so that a worker can refuse a stale coordinator."""
+    """One channel. Every command carries the coordinator's term, so that a worker can refuse a stale coordinator."""
 
-    def __init__(self, kind: worker_pb2.WorkerKind, address: str, epoch: int) -> None:
+    def __init__(self, kind: worker_pb2.WorkerKind, address: str, term: int) -> None:
         # Without gRPC's own retries: a repeat of a command must be decided here, where the attempt can be raised.
         self._channel = create_channel(address, retries=False, receive_bytes=FACT_BYTES)
-        self._epoch = epoch
+        self._term = term
         self._messages: Any
         self._stub: Any
         if kind == worker_pb2.WORKER_KIND_TRAINER:
@@ -44,7 +44,7 @@ class WorkerLink:
     async def start(self, operation: Operation, checkpoint: checkpoint_pb2.CheckpointRef | None) -> None:
         """Start…, or Resume… when there is a checkpoint. Raises the worker's refusal as a HoldfastError."""
         assignment = worker_pb2.RunAssignment(
-            run=worker_pb2.RunRef(operation_id=operation.id, attempt=operation.attempt), coordinator_epoch=self._epoch
+            run=worker_pb2.RunRef(operation_id=operation.id, attempt=operation.attempt), coordinator_term=self._term
         )
         if operation.kind == "TRAINING":
             assignment.training.MergeFromString(operation.spec)
@@ -57,12 +57,12 @@ class WorkerLink:
 
     async def cancel(self, run: worker_pb2.RunRef, reason: str) -> None:
         """Cancel…: cooperative first; the end comes as a fact. Raises NotFound (RUN_NOT_FOUND)."""
-        await self._call(f"Cancel{self._noun}", run=run, coordinator_epoch=self._epoch, reason=reason)
+        await self._call(f"Cancel{self._noun}", run=run, coordinator_term=self._term, reason=reason)
 
     def supervise(self, nonce: str) -> Stream:
         """Opens the stream that answers the registration with this nonce."""
         wrapper = getattr(self._messages, f"{self._service}SuperviseRequest")
-        return Stream(self._stub.Supervise(), wrapper, self._epoch, nonce)
+        return Stream(self._stub.Supervise(), wrapper, self._term, nonce)
 
     async def close(self) -> None:
         """Closes the channel and whatever is open on it."""
@@ -79,10 +79,10 @@ class WorkerLink:
 class Stream:
     """Facts up, acknowledgements and orders down. One writer only."""
 
-    def __init__(self, call: Any, wrapper: Any, epoch: int, nonce: str) -> None:
+    def __init__(self, call: Any, wrapper: Any, term: int, nonce: str) -> None:
         self._call = call
         self._wrapper = wrapper
-        self._epoch = epoch
+        self._term = term
         self._nonce = nonce
 
     async def facts(self) -> AsyncIterator[worker_pb2.WorkerMessage]:
@@ -97,7 +97,7 @@ class Stream:
 
     async def send(self, message: worker_pb2.CoordinatorMessage) -> None:
         """Raises Unavailable when the stream is gone."""
-        message.coordinator_epoch = self._epoch
+        message.coordinator_term = self._term
         # In the first message only; the worker believes nobody who cannot say it.
         message.registration_nonce, self._nonce = self._nonce, ""
         try:

@@ -26,7 +26,7 @@ from holdfast.v1 import coordinator_service_pb2
 log = structlog.get_logger()
 
 # A gap of so many intervals between two checks means that we slept, not that the workers died.
-OVERSLEPT = 3
+CLOCK_GAP = 3
 
 
 class OrphanDetector:
@@ -73,7 +73,7 @@ class OrphanDetector:
                     await self.check()
                 except ConnectionLost as error:
                     log.warning("Orphan check failed", error=error.message)
-                    self._start_anew()
+                    self._start_over()
         finally:
             self._running = False
             log.info("Orphan detector stopped", orphans_found=self._found)
@@ -81,9 +81,9 @@ class OrphanDetector:
     async def check(self) -> list[Operation]:
         """One look at everything that is live; returns what was declared an orphan."""
         now = self._clock()
-        if self._last_check is not None and now - self._last_check > OVERSLEPT * self._interval:
-            log.warning("Orphan detector overslept", seconds=round(now - self._last_check, 1))
-            self._start_anew()
+        if self._last_check is not None and now - self._last_check > CLOCK_GAP * self._interval:
+            log.warning("Clock gap detected", seconds=round(now - self._last_check, 1))
+            self._start_over()
         self._last_check, self._last_check_time = now, datetime.now(UTC)
         live = await self._store.live()
         unclaimed = {(op.id, op.attempt): op for op in live if not self._registry.claims(op.id, op.attempt)}
@@ -159,7 +159,7 @@ class OrphanDetector:
         for operation_id, slot in worker.runs.items():
             self._suspects.setdefault((operation_id, slot.attempt), now)
 
-    def _start_anew(self) -> None:
+    def _start_over(self) -> None:
         now = self._clock()
         self._suspects = dict.fromkeys(self._suspects, now)
         self._last_check = now

@@ -46,13 +46,13 @@ class Verdict(Enum):
 
 
 class Reconciliation:
-    """`judge` one run a worker names, `bury` what a dead incarnation ran, `restart` at the start."""
+    """`reconcile` one run a worker names, `fail_unclaimed` what a dead incarnation ran, `restart` at the start."""
 
     def __init__(self, store: Store, detector: OrphanDetector) -> None:
         self._store = store
         self._detector = detector
 
-    async def judge(self, worker_id: str, incarnation: str, run: worker_pb2.RunRef) -> Verdict:
+    async def reconcile(self, worker_id: str, incarnation: str, run: worker_pb2.RunRef) -> Verdict:
         """A worker says that it runs this."""
         known = {"operation": run.operation_id, "attempt": run.attempt, "worker": worker_id}
         # A second look when the row moves between the read and the write; it moves a few times at most.
@@ -81,7 +81,7 @@ class Reconciliation:
                 return Verdict.GOES_ON
         return Verdict.STOP
 
-    async def bury(
+    async def fail_unclaimed(
         self,
         worker_id: str,
         incarnation: str,
@@ -106,7 +106,7 @@ class Reconciliation:
                 message = (
                     f"Worker {worker_id} never got the run: the coordinator stopped too early. It waits for a slot"
                 )
-                await self._store.put_back(operation, queue_status(operation), "UNDELIVERED", message)
+                await self._store.requeue(operation, queue_status(operation), "UNDELIVERED", message)
 
     async def _is_behind(self, operation: Operation, run: worker_pb2.RunRef, worker_id: str) -> bool:
         """Whether a queued operation has run already, at its attempt or a later one: the database has forgotten it.

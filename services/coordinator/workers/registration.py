@@ -1,4 +1,4 @@
-"""Lets a worker in: persists what it brings, stops what is stale, buries what it no longer runs, and dials back.
+"""Lets a worker in: persists what it brings, stops what is stale, fails what it no longer runs, and dials back.
 
 Owns the order of these steps; one registration of a worker at a time.
 """
@@ -36,7 +36,7 @@ class Registration:
         facts: Facts,
         supervision: Supervision,
         *,
-        epoch: int,
+        term: int,
         heartbeat_interval: float,
     ) -> None:
         self._registry = registry
@@ -44,14 +44,14 @@ class Registration:
         self._reconciliation = reconciliation
         self._facts = facts
         self._supervision = supervision
-        self._epoch = epoch
+        self._term = term
         self._heartbeat_interval = heartbeat_interval
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()  # while somebody registers
 
     async def register(
         self, request: coordinator_service_pb2.RegisterWorkerRequest, target: str
     ) -> coordinator_service_pb2.RegisterWorkerResponse:
-        """`target`: what to dial. Raises Unavailable when the database is away, or a living process has the same id."""
+        """`target`: what to dial. Raises Unavailable without a database, or when a living process has the same id."""
         lock = self._locks.setdefault(request.worker_id, asyncio.Lock())
         async with lock:
             await self._refuse_twin(request)
@@ -62,7 +62,7 @@ class Registration:
             stop += refused.current
             claimed = {(run.operation_id, run.attempt) for run in (*keep, *ended)}
             named = {(state.run.operation_id, state.run.attempt) for state in request.current_runs}
-            await self._reconciliation.bury(request.worker_id, request.incarnation, claimed, named)
+            await self._reconciliation.fail_unclaimed(request.worker_id, request.incarnation, claimed, named)
             worker = self._registry.register(request, keep, target)
             self._supervision.start(worker)
             log.info(
@@ -75,7 +75,7 @@ class Registration:
                 finished=len(acknowledged),
             )
             return coordinator_service_pb2.RegisterWorkerResponse(
-                coordinator_epoch=self._epoch, stop_runs=stop, acknowledged_runs=acknowledged
+                coordinator_term=self._term, stop_runs=stop, acknowledged_runs=acknowledged
             )
 
     async def _take_ends(self, request: coordinator_service_pb2.RegisterWorkerRequest) -> list[worker_pb2.RunRef]:
@@ -84,7 +84,7 @@ class Registration:
         for report in request.finished_runs:
             try:
                 if not await self._facts.finished(request.worker_id, report):
-                    self._registry.refuse_stale()
+                    self._registry.count_stale()
             except ConnectionLost:
                 raise
             except Unavailable as error:
@@ -102,9 +102,9 @@ class Registration:
     ) -> tuple[list[worker_pb2.RunRef], list[worker_pb2.RunRef]]:
         keep, stop = [], []
         for state in request.current_runs:
-            verdict = await self._reconciliation.judge(request.worker_id, request.incarnation, state.run)
+            verdict = await self._reconciliation.reconcile(request.worker_id, request.incarnation, state.run)
             if verdict is Verdict.STOP:
-                self._registry.refuse_stale()
+                self._registry.count_stale()
                 stop.append(state.run)
             else:
                 keep.append(state.run)
@@ -132,7 +132,7 @@ class Registration:
             if not self._registry.is_connected(before):
                 return
             if before.last_heartbeat_time != heard:
-                self._registry.refuse_stale()
+                self._registry.count_stale()
                 raise Unavailable(
                     f"Another living worker at {before.address} is called {before.id}. "
                     "Give this one another name with HOLDFAST_WORKER_ID.",

@@ -281,8 +281,8 @@ class Registry:
         left = [self._backoff.left(worker.id) for worker in self._workers.values() if worker.free_slots > 0]
         return min((seconds for seconds in left if seconds), default=None)
 
-    def refuse_stale(self) -> None:
-        """Counts a message that was refused because its attempt, incarnation or epoch was stale."""
+    def count_stale(self) -> None:
+        """Counts a message that was refused because its attempt, incarnation or term was stale."""
         self.stale_messages += 1
 
     def _tell_free(self) -> None:

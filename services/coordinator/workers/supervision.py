@@ -51,7 +51,7 @@ class Supervision:
         board: ProgressBoard,
         tasks: Tasks,
         *,
-        epoch: int,
+        term: int,
         heartbeat_interval: float,
         give_up_after: float,
     ) -> None:
@@ -61,7 +61,7 @@ class Supervision:
         self._facts = facts
         self._board = board
         self._tasks = tasks
-        self._epoch = epoch
+        self._term = term
         self._silence = max(MISSED_HEARTBEATS * heartbeat_interval, SHORTEST_SILENCE)
         self._give_up_after = give_up_after
         self._sessions: dict[str, _Session] = {}
@@ -73,7 +73,7 @@ class Supervision:
         before = self._sessions.pop(worker.id, None)
         if before is not None:
             before.end()
-        session = _Session(self, worker, WorkerLink(worker.kind, worker.target, self._epoch))
+        session = _Session(self, worker, WorkerLink(worker.kind, worker.target, self._term))
         self._sessions[worker.id] = session
         session.task = self._tasks.start(f"supervise {worker.id}", self._supervise(session))
 
@@ -156,7 +156,7 @@ class Supervision:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._send_all(session, stream), name=f"send to {session.worker.id}")
                 group.create_task(self._persist_all(session), name=f"persist facts of {session.worker.id}")
-                # The first word, so that the worker learns the epoch before any command.
+                # The first word, so that the worker learns the term before any command.
                 session.say(worker_pb2.CoordinatorMessage(acknowledgement=worker_pb2.Acknowledgement()))
                 await self._receive_all(session, stream)
                 raise _StreamEnded
@@ -197,7 +197,7 @@ class Supervision:
             case "hello":
                 hello = message.hello
                 if (hello.worker_id, hello.incarnation) != (worker.id, worker.incarnation):
-                    self._registry.refuse_stale()
+                    self._registry.count_stale()
                     log.warning("Stream of another worker refused", worker=worker.id, found=hello.worker_id)
                     return False
                 for state in hello.current_runs:
@@ -227,7 +227,7 @@ class Supervision:
         run = report.run
         slot = session.worker.runs.get(run.operation_id)
         if slot is None or slot.attempt != run.attempt:
-            self._registry.refuse_stale()
+            self._registry.count_stale()
             session.question(run)
             return
         self._board.report(session.worker.id, run.operation_id, run.attempt, report.progress)
@@ -281,22 +281,22 @@ class Supervision:
             case "run_finished":
                 run = message.run_finished.run
                 if not await self._facts.finished(worker.id, message.run_finished):
-                    self._registry.refuse_stale()
+                    self._registry.count_stale()
                 return
             case _:
                 run = message.notice.run
                 name = f"{worker.incarnation}:{message.sequence}" if message.sequence else ""
                 fresh = await self._facts.notice(worker.id, run, message.notice, name)
         if not fresh:
-            self._registry.refuse_stale()
+            self._registry.count_stale()
             self.stop_run(worker, run, "This attempt is stale")
 
     async def _judge(self, session: _Session, run: worker_pb2.RunRef) -> None:
         worker = session.worker
-        verdict = await self._reconciliation.judge(worker.id, worker.incarnation, run)
+        verdict = await self._reconciliation.reconcile(worker.id, worker.incarnation, run)
         session.questioned.discard((run.operation_id, run.attempt))
         if verdict is Verdict.STOP:
-            self._registry.refuse_stale()
+            self._registry.count_stale()
             self._registry.release(worker, run.operation_id, run.attempt)
             self.stop_run(worker, run, "This attempt is stale, or its operation has ended")
             return

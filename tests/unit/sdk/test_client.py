@@ -53,7 +53,9 @@ def test_train_carries_the_whole_strategy_with_its_overrides(
 def test_a_start_that_meets_unavailable_is_repeated_with_the_same_request_id(
     script: Script, client: holdfast.Client
 ) -> None:
-    script.on("StartTraining", errors.Unavailable("The database is away."), errors.Unavailable("Still away."), started)
+    script.on(
+        "StartTraining", errors.Unavailable("The database is unavailable."), errors.Unavailable("Still away."), started
+    )
     client.train(STRATEGY)
     requests = script.asked("StartTraining")
     assert len(requests) == 3
@@ -80,7 +82,7 @@ def test_only_unavailable_is_retried(script: Script, client: holdfast.Client) ->
 
 
 def test_patience_ends(script: Script) -> None:
-    script.on("GetOperation", errors.Unavailable("The database is away.", reason="DATABASE_UNAVAILABLE"))
+    script.on("GetOperation", errors.Unavailable("The database is unavailable.", reason="DATABASE_UNAVAILABLE"))
     with holdfast.Client(script.address, patience=0.0) as client, pytest.raises(errors.Unavailable) as caught:
         client.operation("op-1")
     assert caught.value.reason == "DATABASE_UNAVAILABLE"
@@ -155,7 +157,7 @@ def test_following_gives_up_when_nobody_answers_for_too_long(
     script: Script, client: holdfast.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("holdfast.sdk._operation.FOLLOW_PATIENCE", 0.0)
-    script.on("WatchOperation", errors.Unavailable("The database is away."))
+    script.on("WatchOperation", errors.Unavailable("The database is unavailable."))
     script.on("GetOperation", coordinator_service_pb2.GetOperationResponse(operation=operation()))
     with pytest.raises(errors.Unavailable):
         client.operation("op-1").wait()
@@ -259,7 +261,7 @@ def test_a_backtest_takes_a_training_s_handle(script: Script, client: holdfast.C
 
 
 def test_a_delete_is_never_repeated_and_needs_a_full_id(script: Script, client: holdfast.Client) -> None:
-    script.on("DeleteCheckpoint", errors.Unavailable("The database is away."))
+    script.on("DeleteCheckpoint", errors.Unavailable("The database is unavailable."))
     with pytest.raises(errors.NotFound):
         client.delete_checkpoint("op-1")
     with pytest.raises(errors.Unavailable):

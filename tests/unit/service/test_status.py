@@ -56,7 +56,7 @@ VIOLATION = errors.Violation("training.epochs", "-1", "at least 1")
         errors.LostRace("Another resume won.", reason="RESUME_LOST_RACE"),
         errors.AtCapacity("5 active researches, limit is 5"),
         errors.Corrupted("model.safetensors differs."),
-        errors.Unavailable("The database is away."),
+        errors.Unavailable("The database is unavailable."),
         errors.Unimplemented("Not built yet."),
     ],
 )

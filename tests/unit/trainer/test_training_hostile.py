@@ -28,7 +28,7 @@ from holdfast.services.trainer.samples import Samples, build_samples, read_marke
 from holdfast.services.trainer.state import TENSORS, TrainingState
 from holdfast.strategy import Strategy, parse_strategy
 from holdfast.v1 import checkpoint_pb2
-from tests.exact.training import OPERATION, Workplace, strategy_text, write_market
+from tests.exact.training import OPERATION, WorkerConfig, strategy_text, write_market
 
 State = dict[str, Any]
 Tensors = dict[str, torch.Tensor]
@@ -38,7 +38,7 @@ class Bench:
     """A good checkpoint in the middle of an epoch, and fresh states to restore it into."""
 
     def __init__(self, directory: Path, **training: Any) -> None:
-        self.place = Workplace(directory, strategy_text("mlp", **training), every_epochs=0)
+        self.place = WorkerConfig(directory, strategy_text("mlp", **training), every_epochs=0)
         write_market(directory / "market")
         self.place.attempt_once(interrupt_at=30, how=StopKind.CANCEL)
         reference = self.place.newest()

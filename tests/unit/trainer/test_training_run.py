@@ -27,9 +27,9 @@ from holdfast.services.trainer import loop
 from holdfast.services.trainer import run as trainer_run
 from holdfast.services.trainer.run import execute
 from holdfast.v1 import checkpoint_pb2
-from tests.exact.training import OPERATION, Killed, TrainingRun, Workplace, strategy_text, write_market
+from tests.exact.training import OPERATION, Killed, TrainingRun, WorkerConfig, strategy_text, write_market
 
-Make = Callable[..., Workplace]
+Make = Callable[..., WorkerConfig]
 
 
 @pytest.fixture(scope="module")
@@ -46,15 +46,15 @@ def _save_at_every_interval(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def make(tmp_path: Path, market: Path) -> Make:
-    def workplace(strategy: str | None = None, **policy: Any) -> Workplace:
+    def config(strategy: str | None = None, **policy: Any) -> WorkerConfig:
         directory = tmp_path / "work"
         shutil.copytree(market, directory / "market", dirs_exist_ok=True)
-        return Workplace(directory, strategy or strategy_text(), **policy)
+        return WorkerConfig(directory, strategy or strategy_text(), **policy)
 
-    return workplace
+    return config
 
 
-def _checkpoints(place: Workplace) -> list[checkpoint_pb2.Checkpoint]:
+def _checkpoints(place: WorkerConfig) -> list[checkpoint_pb2.Checkpoint]:
     return discover_checkpoints(open_store(place.store_url), OPERATION)
 
 

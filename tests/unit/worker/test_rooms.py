@@ -82,9 +82,9 @@ def test_the_fence_moves_on_proof_only_and_only_rises() -> None:
     assert later != nonce
     assert refusal(fence.prove, nonce, 9) == "COORDINATOR_UNPROVEN"
     assert refusal(fence.prove, later, 2) == refusal(fence.check, 2) == refusal(fence.admit, 2) == "STALE_ATTEMPT"
-    assert fence.epoch == 3
+    assert fence.term == 3
     fence.prove(later, 5)
-    assert fence.epoch == 5
+    assert fence.term == 5
 
 
 def test_a_registration_fits_however_many_ends_wait() -> None:

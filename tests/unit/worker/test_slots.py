@@ -21,7 +21,7 @@ from holdfast.worker.host.wire import Order
 from holdfast.worker.identity import identify
 from holdfast.worker.outbox import Outbox
 from holdfast.worker.shutdown import shut_down
-from holdfast.worker.slots import Slots, Workplace
+from holdfast.worker.slots import Slots, WorkerConfig
 from holdfast.worker.stall import StallLimit
 from holdfast.worker.stopping import Patience, StopPlan
 from holdfast.worker.supervision import Supervision
@@ -122,7 +122,7 @@ class Stage:
 
     def be_patient(self, patience: Patience) -> None:
         """From the next run on."""
-        self.slots._workplace = dataclasses.replace(self.slots._workplace, patience=patience)
+        self.slots._config = dataclasses.replace(self.slots._config, patience=patience)
 
     def ends(self) -> list[tuple[int, worker_pb2.RunOutcome, str]]:
         return [(f.run.attempt, f.outcome, f.failure.reason) for f in self.facts.ends()]
@@ -133,7 +133,7 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
     outbox = Outbox(tmp_path / "outbox")
     outbox.load()
     facts, theatre = Facts(outbox), Theatre()
-    workplace = Workplace(
+    config = WorkerConfig(
         spec="training",
         execute="m:f",
         capacity=1,
@@ -144,9 +144,9 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
         shutdown_plan=StopPlan(3600, 3600),
     )
     async with asyncio.TaskGroup() as tasks:
-        slots = Slots(workplace, theatre, facts, tasks)
+        slots = Slots(config, theatre, facts, tasks)
         yield Stage(slots, facts, theatre)
-        slots.hurry()
+        slots.force_stop()
         theatre.may_launch.set()
 
 
@@ -188,11 +188,11 @@ async def test_an_older_attempt_is_stale_even_after_the_newer_has_left(stage: St
 
 async def test_a_restored_database_may_give_out_an_older_attempt_under_its_newer_epoch(stage: Stage) -> None:
     before = assignment(attempt=5)
-    before.coordinator_epoch = 7
+    before.coordinator_term = 7
     stage.slots.start(before)
     run = await stage.theatre.puppet(0)
     after = assignment(attempt=5)
-    after.coordinator_epoch = 8
+    after.coordinator_term = 8
     with pytest.raises(AtCapacity, match="before the database was restored"):
         stage.slots.start(after)
     stage.slots.fence(before.run, "the database does not know it")
@@ -272,13 +272,13 @@ async def test_a_launch_that_succeeds_in_spite_of_the_cancel_is_undone(stage: St
     assert stage.ends() == [(1, worker_pb2.RUN_OUTCOME_CANCELLED, "CANCELLED")]
 
 
-async def test_a_cancel_asks_first_and_a_hurry_kills(stage: Stage) -> None:
+async def test_a_cancel_asks_first_and_a_forced_stop_kills(stage: Stage) -> None:
     stage.slots.start(assignment())
     puppet = await stage.theatre.puppet(0)
     await asyncio.sleep(0)
     stage.slots.cancel(assignment().run, "user")
     assert (puppet.asked, puppet.signals) == ([StopKind.CANCEL], [])
-    stage.slots.hurry()
+    stage.slots.force_stop()
     await stage.slots.idle.wait()
     assert puppet.signals == [15, 9]
     # The first reason stays: the user's cancel.
@@ -336,7 +336,7 @@ async def test_a_killed_process_that_the_kernel_holds_ends_its_operation_all_the
     puppet = await stage.theatre.puppet(0)
     puppet.immortal = True
     stage.slots.cancel(assignment().run, "user")
-    stage.slots.hurry()
+    stage.slots.force_stop()
     await stage.slots.idle.wait()
     (finished,) = stage.facts.ends()
     assert (finished.outcome, finished.failure.reason) == (worker_pb2.RUN_OUTCOME_CANCELLED, "CANCELLED")
@@ -363,7 +363,7 @@ async def test_a_cancel_takes_over_a_run_that_is_stopped_as_stalled(stage: Stage
     async with asyncio.timeout(10):
         await puppet.was_asked.wait()
     stage.slots.cancel(assignment().run, "user")
-    stage.slots.hurry()
+    stage.slots.force_stop()
     await stage.slots.idle.wait()
     assert stage.ends() == [(1, worker_pb2.RUN_OUTCOME_CANCELLED, "CANCELLED")]
 

@@ -1,7 +1,7 @@
 """The life of a run's process, from the fork to its exit. Owns the process; speaks only through the pipe.
 
-Ends by os._exit always: the state it was forked with belongs to the zygote, and a thread left behind by a library must
-not keep a finished run alive.
+Ends by os._exit always: the state it was forked with belongs to the fork server, and a thread left behind by a
+library must not keep a finished run alive.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ def die_with_parent(parent: int) -> None:
         os._exit(1)
 
 
-def run_child(pipe: socket.socket, log_path: Path, zygote: int) -> NoReturn:
+def run_child(pipe: socket.socket, log_path: Path, fork_server: int) -> NoReturn:
     """Runs one order to its end. Called in the forked process."""
     code = _EXIT_DEFECT
     try:
         os.setsid()  # the group that is killed as a whole; and a terminal's Ctrl-C is the worker's, not ours
-        die_with_parent(zygote)
+        die_with_parent(fork_server)
         _reset_signals()
         _redirect(log_path)
         _prefer_for_oom()

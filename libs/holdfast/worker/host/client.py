@@ -1,4 +1,4 @@
-"""The worker's side of the zygote's control socket. Owns the zygote's process and one socket; knows nothing of runs."""
+"""The worker's side of the fork server's control socket. Owns that process and one socket; knows nothing of runs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _QUIET = {
 }
 
 
-class ZygoteGone(Exception):
+class ForkServerGone(Exception):
     """The fork server has ended."""
 
 
@@ -36,8 +36,8 @@ class ForkRefused(Exception):
     """The fork server could not fork."""
 
 
-class ZygoteClient:
-    """One zygote, from spawn to close."""
+class ForkServerClient:
+    """One fork server, from spawn to close."""
 
     def __init__(self, process: subprocess.Popen[bytes], control: socket.socket) -> None:
         self._process = process
@@ -54,7 +54,7 @@ class ZygoteClient:
         self._loop.add_reader(control, self._readable)
 
     @classmethod
-    def spawn(cls, preload: Sequence[str]) -> ZygoteClient:
+    def spawn(cls, preload: Sequence[str]) -> ForkServerClient:
         """Starts the process; `ready` waits for it."""
         ours, theirs = socket.socketpair()
         command = [sys.executable, "-m", "holdfast.worker.host.forkserver", f"--control={theirs.fileno()}"]
@@ -77,11 +77,11 @@ class ZygoteClient:
         return self._process.pid
 
     async def ready(self) -> dict[str, str]:
-        """Waits until the modules are loaded; the fingerprint of what runs there. Raises ZygoteGone."""
+        """Waits until the modules are loaded; the fingerprint of what runs there. Raises ForkServerGone."""
         return await asyncio.shield(self._ready)
 
     async def fork(self, pipe: socket.socket, log_path: Path) -> tuple[int, int]:
-        """Hands over `pipe` and asks for a process: (number, pid). Raises ZygoteGone, ForkRefused."""
+        """Hands over `pipe` and asks for a process: (number, pid). Raises ForkServerGone, ForkRefused."""
         number = next(self._numbers)
         answer: asyncio.Future[int] = self._loop.create_future()
         self._forks[number] = answer
@@ -93,11 +93,11 @@ class ZygoteClient:
                     socket.send_fds(self._control, [line], [pipe.fileno()])
                     break
                 except BlockingIOError:
-                    await asyncio.sleep(0.01)  # the zygote is behind; lines are small and whole
+                    await asyncio.sleep(0.01)  # the fork server is behind; lines are small and whole
                 except OSError as error:
-                    raise ZygoteGone("its control socket is closed") from error
+                    raise ForkServerGone("its control socket is closed") from error
             if self.gone.is_set():
-                raise ZygoteGone("it has ended")
+                raise ForkServerGone("it has ended")
             return number, await answer
         except BaseException:
             self._exits.pop(number, None)
@@ -106,7 +106,7 @@ class ZygoteClient:
             self._forks.pop(number, None)
 
     async def exit_of(self, number: int) -> Exit:
-        """Waits for the report on a forked process. Raises ZygoteGone when none can come."""
+        """Waits for the report on a forked process. Raises ForkServerGone when none can come."""
         exit_future = self._exits[number]
         try:
             return await asyncio.shield(exit_future)
@@ -118,7 +118,7 @@ class ZygoteClient:
         self._process.kill()
 
     async def close(self) -> None:
-        """Closes the control socket, by which the zygote and its runs end, and waits for that."""
+        """Closes the control socket, by which the fork server and its runs end, and waits for that."""
         self._end()
         try:
             await asyncio.to_thread(self._process.wait, 2.0)
@@ -161,10 +161,10 @@ class ZygoteClient:
         self.gone.set()
         self._loop.remove_reader(self._control)
         self._control.close()
-        _reject(self._ready, ZygoteGone(self._failed))
+        _reject(self._ready, ForkServerGone(self._failed))
         for waiting in (self._forks, self._exits):
             for future in waiting.values():
-                _reject(future, ZygoteGone("it has ended"))
+                _reject(future, ForkServerGone("it has ended"))
 
 
 def _resolve(future: asyncio.Future[Any] | None, value: object) -> None:

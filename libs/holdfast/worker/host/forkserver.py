@@ -29,7 +29,7 @@ _MAX_LINE_BYTES = 65_536
 _MAX_DESCRIPTORS = 32
 
 
-class Zygote:
+class ForkServer:
     """The loop: fork on request, reap, report."""
 
     def __init__(self, control: socket.socket) -> None:
@@ -159,19 +159,19 @@ def main(arguments: list[str]) -> int:
         signal.signal(number, signal.SIG_IGN)
     control = socket.socket(fileno=options.control)
     control.set_inheritable(False)
-    zygote = Zygote(control)
+    fork_server = ForkServer(control)
     try:
         for name in options.preload:
             importlib.import_module(name)
         known = _fingerprint()
     except Exception as error:  # noqa: BLE001 - told to the worker, which stops with it
         traceback.print_exc()
-        zygote.say(failed=f"{type(error).__name__}: {error}")
+        fork_server.say(failed=f"{type(error).__name__}: {error}")
         return 1
     gc.collect()
     gc.freeze()  # what is loaded now is never freed: the collector must not touch (and so copy) its pages in every run
-    zygote.say(ready=True, threads=_foreign_threads(), fingerprint=known)
-    zygote.serve()
+    fork_server.say(ready=True, threads=_foreign_threads(), fingerprint=known)
+    fork_server.serve()
     return 0
 
 

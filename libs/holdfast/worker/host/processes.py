@@ -1,7 +1,7 @@
-"""The `process` executor: keeps one warm zygote alive and lets it fork the runs. Owns the zygote's process.
+"""The `process` executor: keeps one warm fork server alive and lets it fork the runs. Owns the fork server's process.
 
-A run's death is known twice: by its pidfd (proof that it is gone, whatever the zygote does) and by the zygote's report
-(how it ended). Linux only: pidfd, PR_SET_PDEATHSIG.
+A run's death is known twice: by its pidfd (proof that it is gone, whatever the fork server does) and by the
+fork server's report (how it ended). Linux only: pidfd, PR_SET_PDEATHSIG.
 """
 
 from __future__ import annotations
@@ -19,58 +19,58 @@ from holdfast.errors import NotPossible, Unavailable
 from holdfast.run.contract import StopKind
 from holdfast.v1 import worker_pb2
 from holdfast.worker.host import wire
-from holdfast.worker.host.client import ForkRefused, ZygoteClient, ZygoteGone
+from holdfast.worker.host.client import ForkRefused, ForkServerClient, ForkServerGone
 from holdfast.worker.host.executor import Exit, Pulse
 from holdfast.worker.host.runpipe import RunPipe
 
 log = structlog.get_logger()
 
-LAUNCH_SECONDS = 60.0  # for a zygote that has just died to come back
-_FORK_SECONDS = 30.0  # a zygote that does not answer for this long is stuck
-_REPORT_SECONDS = 5.0  # between a process's end and the zygote's word on how it ended
+LAUNCH_SECONDS = 60.0  # for a fork server that has just died to come back
+_FORK_SECONDS = 30.0  # a fork server that does not answer for this long is stuck
+_REPORT_SECONDS = 5.0  # between a process's end and the fork server's word on how it ended
 _RESTART_BACKOFF = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 
-class ForkServer:
+class ProcessExecutor:
     """Implements holdfast.worker.host.executor.Executor."""
 
     def __init__(self, preload: Sequence[str]) -> None:
         self._preload = tuple(preload)
-        self._zygote: ZygoteClient | None = None
+        self._fork_server: ForkServerClient | None = None
         self._changed = asyncio.Event()
         self._live = 0
         self.fingerprint: Mapping[str, str] = {}
         self.capabilities: Sequence[str] = ()
 
     async def start(self) -> None:
-        """Starts the zygote and waits until it is warm. Raises NotPossible (PRELOAD_FAILED)."""
-        zygote = ZygoteClient.spawn(self._preload)
+        """Starts the fork server and waits until it is warm. Raises NotPossible (PRELOAD_FAILED)."""
+        fork_server = ForkServerClient.spawn(self._preload)
         try:
-            self.fingerprint = await zygote.ready()
-        except ZygoteGone as error:
-            await zygote.close()
+            self.fingerprint = await fork_server.ready()
+        except ForkServerGone as error:
+            await fork_server.close()
             raise NotPossible(
                 f"The fork server could not start: {error}. Its traceback is above; correct that and start again.",
                 reason="PRELOAD_FAILED",
             ) from error
         except BaseException:
-            await zygote.close()
+            await fork_server.close()
             raise
         self.capabilities = () if self.fingerprint.get("accelerator", "none") == "none" else ("cuda",)
-        self._zygote = zygote
+        self._fork_server = fork_server
         self._changed.set()
-        log.info("Fork server ready", pid=zygote.pid)
+        log.info("Fork server ready", pid=fork_server.pid)
 
     async def keep(self) -> None:
-        """Replaces the zygote whenever it ends."""
+        """Replaces the fork server whenever it ends."""
         failures = 0
         while True:
-            if self._zygote is not None:
-                await self._zygote.gone.wait()
+            if self._fork_server is not None:
+                await self._fork_server.gone.wait()
                 failures = 0
-                log.error("Fork server died; its runs die with it", pid=self._zygote.pid)
-                await self._zygote.close()
-                self._zygote = None
+                log.error("Fork server died; its runs die with it", pid=self._fork_server.pid)
+                await self._fork_server.close()
+                self._fork_server = None
                 self._changed.clear()
             await asyncio.sleep(_RESTART_BACKOFF[min(failures, len(_RESTART_BACKOFF) - 1)])
             try:
@@ -87,14 +87,14 @@ class ForkServer:
             async with asyncio.timeout(LAUNCH_SECONDS):
                 while True:
                     await self._changed.wait()
-                    zygote = self._zygote
-                    if zygote is None or zygote.gone.is_set():
+                    fork_server = self._fork_server
+                    if fork_server is None or fork_server.gone.is_set():
                         # keep() has not seen it yet: let it run, then wait for the next one.
                         self._changed.clear()
                         continue
                     try:
-                        return await self._fork(zygote, order, log_path, receive)
-                    except ZygoteGone:
+                        return await self._fork(fork_server, order, log_path, receive)
+                    except ForkServerGone:
                         # Safe to try again: a process without its order has not begun.
                         log.warning("Fork server died during a start; trying the next one")
         except (TimeoutError, ForkRefused, OSError) as error:
@@ -106,7 +106,7 @@ class ForkServer:
 
     async def _fork(
         self,
-        zygote: ZygoteClient,
+        fork_server: ForkServerClient,
         order: wire.Order,
         log_path: Path,
         receive: Callable[[worker_pb2.WorkerMessage], None],
@@ -115,14 +115,14 @@ class ForkServer:
         try:
             with theirs:
                 async with asyncio.timeout(_FORK_SECONDS):
-                    number, pid = await zygote.fork(theirs, log_path)
+                    number, pid = await fork_server.fork(theirs, log_path)
         except BaseException as error:
             ours.close()  # a process forked after all finds its pipe closed, and ends
             if isinstance(error, TimeoutError) and not self._live:
-                log.error("Fork server does not answer; ending it", pid=zygote.pid)
-                zygote.kill()
+                log.error("Fork server does not answer; ending it", pid=fork_server.pid)
+                fork_server.kill()
             raise
-        run = ForkedRun(zygote, number, pid, RunPipe(ours, receive), on_close=self._closed)
+        run = ForkedRun(fork_server, number, pid, RunPipe(ours, receive), on_close=self._closed)
         self._live += 1
         run.pipe.send(order.frames())
         return run
@@ -131,21 +131,21 @@ class ForkServer:
         self._live -= 1
 
     async def close(self) -> None:
-        """Ends the zygote and every run with it."""
-        if self._zygote is not None:
-            await self._zygote.close()
-            self._zygote = None
+        """Ends the fork server and every run with it."""
+        if self._fork_server is not None:
+            await self._fork_server.close()
+            self._fork_server = None
 
 
 class ForkedRun:
     """Implements holdfast.worker.host.executor.RunProcess."""
 
     def __init__(
-        self, zygote: ZygoteClient, number: int, pid: int, pipe: RunPipe, on_close: Callable[[], None]
+        self, fork_server: ForkServerClient, number: int, pid: int, pipe: RunPipe, on_close: Callable[[], None]
     ) -> None:
         self.pid = pid
         self.pipe = pipe
-        self._zygote = zygote
+        self._fork_server = fork_server
         self._number = number
         self._on_close = on_close
         self._closed = False
@@ -154,7 +154,7 @@ class ForkedRun:
         try:
             self._pidfd = os.pidfd_open(pid)
         except ProcessLookupError:
-            self._dead.set()  # reaped already; the zygote's report is on its way
+            self._dead.set()  # reaped already; the fork server's report is on its way
         else:
             asyncio.get_running_loop().add_reader(self._pidfd, self._died)
 
@@ -168,7 +168,7 @@ class ForkedRun:
         self.pipe.send(wire.stop_frame(kind))
 
     def signal(self, number: int) -> None:
-        """Sends a signal to the run itself; the zygote takes the rest of its group when it reaps."""
+        """Sends a signal to the run itself; the fork server takes the rest of its group when it reaps."""
         if self._pidfd < 0 or self._dead.is_set():
             return
         try:
@@ -181,13 +181,13 @@ class ForkedRun:
         await self.pipe.said_everything.wait()
 
     async def gone(self) -> Exit:
-        """Returns when the process is gone, with the zygote's word on how."""
+        """Returns when the process is gone, with the fork server's word on how."""
         await self._dead.wait()
         try:
-            return await asyncio.wait_for(self._zygote.exit_of(self._number), _REPORT_SECONDS)
+            return await asyncio.wait_for(self._fork_server.exit_of(self._number), _REPORT_SECONDS)
         except TimeoutError:
             return Exit(unseen="the fork server does not answer")
-        except ZygoteGone:
+        except ForkServerGone:
             return Exit(unseen="the fork server died and took its runs with it")
 
     def close(self) -> None:

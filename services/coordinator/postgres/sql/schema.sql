@@ -1,16 +1,16 @@
 -- The whole schema as it stands after the last migration. A test applies the migrations to an empty database and compares.
 -- Protobuf columns are bytea: exact floats, and text that jsonb would refuse. What is searched for has a column of its own.
 
--- Who may write: every start of a coordinator takes a greater epoch, and workers refuse commands from a smaller one.
+-- Who may write: every start of a coordinator takes a greater term, and workers refuse commands from a smaller one.
 -- It is the clock's seconds, and no sequence: a database that was restored from a backup would count again what living
 -- workers have seen already, and they would refuse its coordinator.
 CREATE TABLE coordinators (
-    epoch bigint NOT NULL,
+    term bigint NOT NULL,
     host text NOT NULL,
     process_id integer NOT NULL,
     listen text NOT NULL,
     start_time timestamptz NOT NULL DEFAULT clock_timestamp(),
-    CONSTRAINT coordinators_pkey PRIMARY KEY (epoch)
+    CONSTRAINT coordinators_pkey PRIMARY KEY (term)
 );
 
 -- The one artifact store that this database's rows name paths in. The sweep takes only what carries its id.

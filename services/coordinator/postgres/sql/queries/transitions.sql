@@ -45,7 +45,7 @@ WITH moved AS (
 )
 SELECT moved.*, c AS checkpoint FROM moved LEFT JOIN checkpoints c ON c.id = moved.checkpoint_id;
 
--- name: put_back
+-- name: requeue
 -- $8 failure, $9 its reason, $10 whether a run may have begun, $11 the first and $12 the longest wait in seconds,
 -- $13 the requeues before: a repeat after a lost answer must not take the next claim back, which may bear the same attempt.
 -- Where a run may have begun the attempt goes up: that run must be stale. Where the worker has said no, it is as if the
