@@ -194,11 +194,10 @@ async def test_a_fact_that_meets_a_defect_again_and_again_is_given_up(
         operation_id = await running(caller, worker)
         await other.register()
         seen = other.opened
+        monkeypatch.setattr("holdfast.services.coordinator.workers.supervision.REDIAL_AFTER_DEFECT", 0.05)
         monkeypatch.setattr("holdfast.services.coordinator.workers.facts.Facts.notice", defect)
         number = worker.fact(notice=worker_pb2.RunNotice(run=ref(operation_id, 1), type="NOTED"))
-        for _ in range(2):
-            await worker.lost()
-            await worker.register()
+        # The coordinator dials again after each defect, by itself.
         await worker.settled(number)
         assert [fact.reason for fact in worker.refused] == [InternalError.default_reason]
         assert other.connected
