@@ -29,7 +29,7 @@ from holdfast.services.coordinator.operations.records import (
 )
 from holdfast.services.coordinator.operations.requests import answered
 from holdfast.services.coordinator.operations.store import Store
-from holdfast.services.coordinator.operations.transitions import Request
+from holdfast.services.coordinator.operations.transitions import Request, Transitions
 from holdfast.strategy import parse_strategy
 from holdfast.v1 import checkpoint_pb2
 
@@ -50,8 +50,11 @@ class Resumed:
 class Resuming:
     """`resume` for callers and for the automatic resume."""
 
-    def __init__(self, store: Store, checkpoints: Checkpoints, market_directory: Path) -> None:
+    def __init__(
+        self, store: Store, transitions: Transitions, checkpoints: Checkpoints, market_directory: Path
+    ) -> None:
         self._store = store
+        self._transitions = transitions
         self._checkpoints = checkpoints
         self._market = MarketStore(market_directory)
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -98,7 +101,7 @@ class Resuming:
         step = f"Resumed from {short_name(checkpoint)} (attempt {checkpoint.attempt})"
         message = f"{step}{'; the market data has changed since, as allowed' if changed else ''}"
         try:
-            moved = await self._store.resume(
+            moved = await self._transitions.resume(
                 operation,
                 checkpoint.checkpoint_id,
                 _spec(operation, allow_data_change),

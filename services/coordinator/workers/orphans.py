@@ -18,7 +18,7 @@ from holdfast.services.coordinator.operations.lifecycle import Cause, Status
 from holdfast.services.coordinator.operations.progress import ProgressBoard
 from holdfast.services.coordinator.operations.records import Operation, failure, short_name, timestamp
 from holdfast.services.coordinator.operations.store import Store
-from holdfast.services.coordinator.operations.transitions import ORPHANED
+from holdfast.services.coordinator.operations.transitions import ORPHANED, Transitions
 from holdfast.services.coordinator.postgres.pool import ConnectionLost
 from holdfast.services.coordinator.workers.registry import Registry, Worker
 from holdfast.v1 import coordinator_service_pb2
@@ -35,6 +35,7 @@ class OrphanDetector:
     def __init__(
         self,
         store: Store,
+        transitions: Transitions,
         registry: Registry,
         checkpoints: Checkpoints,
         board: ProgressBoard,
@@ -46,6 +47,7 @@ class OrphanDetector:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._store = store
+        self._transitions = transitions
         self._registry = registry
         self._checkpoints = checkpoints
         self._board = board
@@ -114,7 +116,7 @@ class OrphanDetector:
                 message += f"; continue with `holdfast operations resume {operation.id}`"
             why = failure(ORPHANED, message)
             target = Status.FAILED
-        ended = await self._store.end(
+        ended = await self._transitions.end(
             operation.id,
             operation.attempt,
             Cause.ORPHAN,
