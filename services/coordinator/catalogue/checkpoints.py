@@ -17,6 +17,7 @@ import structlog
 from holdfast.artifacts.catalogue import delete_checkpoint, discover_checkpoints, newest_attempt, verify_checkpoint
 from holdfast.artifacts.store import Store as ArtifactStore
 from holdfast.errors import HoldfastError, NotFound, NotPossible
+from holdfast.kinds import position
 from holdfast.services.coordinator.operations import lifecycle
 from holdfast.services.coordinator.operations.lifecycle import Status
 from holdfast.services.coordinator.operations.records import (
@@ -24,7 +25,6 @@ from holdfast.services.coordinator.operations.records import (
     checkpoint_from_row,
     checkpoint_ref,
     plain,
-    short_name,
 )
 from holdfast.services.coordinator.operations.store import Store
 from holdfast.services.coordinator.postgres.pool import Database
@@ -78,7 +78,7 @@ class Checkpoints:
         if not checkpoint.HasField("create_time"):
             time = datetime.now(UTC)
         kind = _type_name(checkpoint)
-        text = message or f"Checkpoint saved at {short_name(checkpoint)} ({kind.lower()})"
+        text = message or f"Checkpoint saved at {position(checkpoint)} ({kind.lower()})"
         details = {
             "checkpoint_id": checkpoint.checkpoint_id,
             "type": kind,
@@ -154,7 +154,7 @@ class Checkpoints:
             newest,
             only=(*lifecycle.LIVE, Status.FAILED, Status.CANCELLED),
             event_type="CHECKPOINT_DISCOVERED",
-            message=f"Found in the store: a checkpoint at {short_name(newest)} that its worker could not report",
+            message=f"Found in the store: a checkpoint at {position(newest)} that its worker could not report",
         )
         return newest if saved is not None else None
 
@@ -219,7 +219,7 @@ class Checkpoints:
     async def delete(self, checkpoint_id: str) -> int:
         """Deletes one and returns the bytes freed. Raises NotFound, NotPossible (CHECKPOINT_IN_USE)."""
         checkpoint = await self.get(checkpoint_id)
-        row = await self._drop(checkpoint, f"The checkpoint at {short_name(checkpoint)} was deleted on request")
+        row = await self._drop(checkpoint, f"The checkpoint at {position(checkpoint)} was deleted on request")
         if row is None:
             raise NotPossible(
                 f"The checkpoint {checkpoint_id} belongs to an operation that is running or about to: it may be read "
@@ -231,7 +231,7 @@ class Checkpoints:
 
     async def expire(self, checkpoint: Checkpoint) -> int | None:
         """Deletes one that is too old; None when its operation lives again meanwhile."""
-        row = await self._drop(checkpoint, f"The checkpoint at {short_name(checkpoint)} was deleted because of its age")
+        row = await self._drop(checkpoint, f"The checkpoint at {position(checkpoint)} was deleted because of its age")
         if row is None:
             return None
         return await asyncio.to_thread(delete_checkpoint, self.artifacts, checkpoint.checkpoint_id)

@@ -12,7 +12,8 @@ import contextlib
 import structlog
 
 from holdfast.errors import HoldfastError, LostRace
-from holdfast.services.coordinator.operations.records import Event, Operation, short_name
+from holdfast.kinds import position
+from holdfast.services.coordinator.operations.records import Event, Operation
 from holdfast.services.coordinator.operations.resume import Resuming
 from holdfast.services.coordinator.operations.store import Store
 from holdfast.services.coordinator.operations.transitions import Request, Transitions
@@ -61,7 +62,7 @@ class AutomaticResume:
             if idle >= IDLE_ATTEMPTS:
                 await self._stop(
                     operation,
-                    f"{idle} attempts in a row ended where they began, at {short_name(operation.checkpoint)}: a crash "
+                    f"{idle} attempts in a row ended where they began, at {position(operation.checkpoint)}: a crash "
                     "loop. Look at the failure before resuming",
                 )
                 return

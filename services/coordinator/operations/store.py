@@ -8,10 +8,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from holdfast.errors import InternalError, NotFound
+from holdfast.kinds import LOCAL_KINDS, WORKER_KINDS
 from holdfast.services.coordinator.operations import lifecycle
 from holdfast.services.coordinator.operations.changes import Changes
 from holdfast.services.coordinator.operations.lifecycle import Status
-from holdfast.services.coordinator.operations.records import LOCAL_KINDS, WORKER_KINDS, Event, Operation, plain
+from holdfast.services.coordinator.operations.records import Event, Operation, plain
 from holdfast.services.coordinator.operations.transitions import Details, Request, plain_details, status_names
 from holdfast.services.coordinator.postgres.pool import Database
 from holdfast.services.coordinator.postgres.queries import statement

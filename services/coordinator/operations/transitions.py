@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from holdfast.errors import InternalError
+from holdfast.kinds import WORKER_KINDS
 from holdfast.services.coordinator.operations import lifecycle
 from holdfast.services.coordinator.operations.changes import Changes
 from holdfast.services.coordinator.operations.lifecycle import Cause, Status
-from holdfast.services.coordinator.operations.records import WORKER_KINDS, Operation, plain, serialized
+from holdfast.services.coordinator.operations.records import Operation, plain, serialized
 from holdfast.services.coordinator.postgres.pool import Connection, Database
 from holdfast.services.coordinator.postgres.queries import statement
 from holdfast.services.coordinator.workers import backoff

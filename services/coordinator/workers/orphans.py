@@ -13,10 +13,11 @@ from datetime import UTC, datetime
 
 import structlog
 
+from holdfast.kinds import position
 from holdfast.services.coordinator.catalogue.checkpoints import Checkpoints
 from holdfast.services.coordinator.operations.lifecycle import Cause, Status
 from holdfast.services.coordinator.operations.progress import ProgressBoard
-from holdfast.services.coordinator.operations.records import Operation, failure, short_name, timestamp
+from holdfast.services.coordinator.operations.records import Operation, failure, timestamp
 from holdfast.services.coordinator.operations.store import Store
 from holdfast.services.coordinator.operations.transitions import ORPHANED, Transitions
 from holdfast.services.coordinator.postgres.pool import ConnectionLost
@@ -104,7 +105,7 @@ class OrphanDetector:
         """FAILED, or CANCELLED when a cancel was under way; None: it moved on. `proof`: how we know so soon."""
         # Its worker may have saved more than it could tell.
         checkpoint = await self._checkpoints.discover(operation) or operation.checkpoint
-        saved = f"Checkpoint at {short_name(checkpoint)} available" if checkpoint else "No checkpoint available"
+        saved = f"Checkpoint at {position(checkpoint)} available" if checkpoint else "No checkpoint available"
         progress = self._board.take(operation.id, operation.attempt)
         if operation.status is Status.CANCELLING:
             message = f"Cancelled; its worker {operation.worker_id} is gone{f' ({proof})' if proof else ''}. {saved}"

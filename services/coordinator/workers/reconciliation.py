@@ -21,6 +21,7 @@ from enum import Enum
 
 import structlog
 
+from holdfast.kinds import Kind
 from holdfast.services.coordinator.operations.lifecycle import QUEUED, Cause, Status
 from holdfast.services.coordinator.operations.records import Operation, failure
 from holdfast.services.coordinator.operations.store import Store
@@ -146,7 +147,7 @@ class Reconciliation:
 
     async def _restart_local(self, operation: Operation, policy: str) -> None:
         """What ran inside the coordinator died with it. A research that is to resume is left to the research engine."""
-        if operation.kind != "RESEARCH":
+        if operation.kind is not Kind.RESEARCH:
             message = CHILD_ORPHANED
         elif policy == "fail":
             saved = "checkpoint available for resume" if operation.checkpoint else "no checkpoint available"
