@@ -57,7 +57,7 @@ def kind_of_worker(worker: str) -> Kind:
 
 
 class Counted(Protocol):
-    """A Checkpoint, a Snapshot, a Progress (which has no `step`)."""
+    """A Checkpoint, a Snapshot, a Progress."""
 
     @property
     def unit_name(self) -> str: ...
@@ -65,10 +65,12 @@ class Counted(Protocol):
     @property
     def unit(self) -> int: ...
 
+    @property
+    def step(self) -> int: ...
+
 
 def position(at: Counted | None) -> str:
     """As people say it: "epoch 29", "epoch 3 step 120", "bar 7000"; empty for none."""
     if at is None or not at.unit_name:
         return ""
-    step = getattr(at, "step", 0)
-    return f"{at.unit_name} {at.unit}" + (f" step {step}" if step else "")
+    return f"{at.unit_name} {at.unit}" + (f" step {at.step}" if at.step else "")

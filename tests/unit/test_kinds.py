@@ -9,7 +9,7 @@ from holdfast.v1 import checkpoint_pb2, operation_pb2, worker_pb2
 
 
 def test_the_kinds_are_the_protocols() -> None:
-    names = {name.removeprefix("OPERATION_KIND_") for name in operation_pb2.OperationKind.keys()}
+    names = {name.removeprefix("OPERATION_KIND_") for name in operation_pb2.OperationKind.DESCRIPTOR.values_by_name}
     assert {kind.value for kind in Kind} == names - {"UNSPECIFIED"}
     assert all(Kind.of(kind.wire) is kind for kind in Kind)
     assert sorted(WORKER_KINDS + LOCAL_KINDS) == sorted(Kind)
@@ -18,11 +18,12 @@ def test_the_kinds_are_the_protocols() -> None:
 @pytest.mark.parametrize("kind", WORKER_KINDS)
 def test_what_a_kind_needs_has_a_name_in_the_protocol(kind: Kind) -> None:
     needs = NEEDS[kind]
-    operation = operation_pb2.Operation.DESCRIPTOR
-    assert operation.fields_by_name[needs.spec].containing_oneof.name == "spec"
-    assert needs.uri in operation.fields_by_name[needs.result].message_type.fields_by_name
+    operation = operation_pb2.Operation()
+    getattr(operation, needs.spec).SetInParent()
+    assert operation.WhichOneof("spec") == needs.spec
+    assert getattr(getattr(operation, needs.result), needs.uri) == ""
     assert needs.spec in worker_pb2.RunAssignment.DESCRIPTOR.fields_by_name
-    assert f"WORKER_KIND_{needs.worker.upper()}" in worker_pb2.WorkerKind.keys()
+    assert f"WORKER_KIND_{needs.worker.upper()}" in worker_pb2.WorkerKind.DESCRIPTOR.values_by_name
     assert kind_of_worker(needs.worker) is kind
 
 

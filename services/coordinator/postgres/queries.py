@@ -44,7 +44,7 @@ class Query:
             missing = sorted(set(self.parameters) - arguments.keys())
             unknown = sorted(arguments.keys() - set(self.parameters))
             raise InternalError(
-                f"The query {self.name} was called with other names than it has: missing {', '.join(missing) or 'none'}, "
+                f"The query {self.name} takes other names than it was given: missing {', '.join(missing) or 'none'}, "
                 f"unknown {', '.join(unknown) or 'none'}. A defect of Holdfast."
             )
         return self.text, *(arguments[parameter] for parameter in self.parameters)
