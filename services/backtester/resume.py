@@ -16,6 +16,7 @@ from holdfast.artifacts.catalogue import LoadedCheckpoint
 from holdfast.artifacts.checkpoint import Snapshot
 from holdfast.errors import Corrupted, NotPossible
 from holdfast.fingerprint import changes, fingerprint
+from holdfast.kinds import NEEDS, Kind
 from holdfast.run.contract import Run
 from holdfast.services.backtester.portfolio import KEEP
 from holdfast.services.backtester.state import KernelState
@@ -24,7 +25,7 @@ __all__ = ["KERNEL", "UNIT", "Identity", "Notes", "restore", "take"]
 
 FORMAT: Final = 1
 KERNEL: Final = "kernel.safetensors"
-UNIT: Final = "bar"
+UNIT: Final = NEEDS[Kind.BACKTEST].unit
 
 log = structlog.get_logger()
 

@@ -27,6 +27,7 @@ from holdfast.services.coordinator.operations.restoring import raise_attempts
 from holdfast.services.coordinator.operations.resume import Resuming
 from holdfast.services.coordinator.operations.start import Starting
 from holdfast.services.coordinator.operations.store import Store
+from holdfast.services.coordinator.operations.transitions import Transitions
 from holdfast.services.coordinator.operations.watch import Watch
 from holdfast.services.coordinator.postgres.leadership import Leadership
 from holdfast.services.coordinator.postgres.migrations import migrate
@@ -59,6 +60,7 @@ class Rooms:
 
     server: Server
     store: Store
+    transitions: Transitions
     registry: Registry
     detector: OrphanDetector
     watch: Watch
@@ -121,7 +123,7 @@ async def _serve(
         rooms, essential, housekeeping, reconciliation = _build(
             settings, database, artifacts, store_id, leadership, term, tasks
         )
-        await raise_attempts(rooms.store, rooms.sweep.checkpoints)
+        await raise_attempts(rooms.store, rooms.transitions, rooms.sweep.checkpoints)
         waiting = await reconciliation.restart(settings.research_restart_policy)
         counts = await rooms.store.count_by_status()
         log.info("Resuming coordinator", term=term, waiting_for_workers=len(waiting), operations=counts)
@@ -173,7 +175,9 @@ def _build(
     tasks: Tasks,
 ) -> tuple[Rooms, Work, Work, Reconciliation]:
     """All rooms, the essential and the housekeeping work by name (see `tasks`), and the rules for the start."""
-    store = Store(database, Changes())
+    changes = Changes()
+    store = Store(database, changes)
+    transitions = Transitions(database, changes)
     patient = store.patient()
     checkpoints = Checkpoints(store, artifacts, event_interval=settings.checkpoint_event_seconds)
     registry = Registry()
@@ -182,6 +186,7 @@ def _build(
     watch.board = board
     detector = OrphanDetector(
         store,
+        transitions,
         registry,
         checkpoints,
         board,
@@ -190,10 +195,17 @@ def _build(
         automatic_delay=automatic.FIRST_DELAY,
     )
     # A worker's stream waits for a lost database; a worker's registration is told to come again.
-    reconciliation, patient_reconciliation = Reconciliation(store, detector), Reconciliation(patient, detector)
-    facts = Facts(store, checkpoints, Evidence(artifacts), registry, board, automatic.FIRST_DELAY)
+    reconciliation = Reconciliation(store, transitions, detector)
+    patient_reconciliation = Reconciliation(patient, transitions.patient(), detector)
+    facts = Facts(store, transitions, checkpoints, Evidence(artifacts), registry, board, automatic.FIRST_DELAY)
     patient_facts = Facts(
-        patient, checkpoints.patient(), Evidence(artifacts, patient=True), registry, board, automatic.FIRST_DELAY
+        patient,
+        transitions.patient(),
+        checkpoints.patient(),
+        Evidence(artifacts, patient=True),
+        registry,
+        board,
+        automatic.FIRST_DELAY,
     )
     supervision = Supervision(
         registry,
@@ -213,9 +225,9 @@ def _build(
         term=term,
         heartbeat_interval=settings.heartbeat_interval_seconds,
     )
-    dispatcher = Dispatcher(store, checkpoints, registry, supervision, tasks)
+    dispatcher = Dispatcher(store, transitions, checkpoints, registry, supervision, tasks)
     dispatcher.suspect_term = leadership.suspect
-    resuming = Resuming(store, checkpoints, settings.market_dir)
+    resuming = Resuming(store, transitions, checkpoints, settings.market_dir)
     sweep = Sweep(
         store,
         checkpoints,
@@ -229,7 +241,7 @@ def _build(
         board=board,
         starting=Starting(store, settings.market_dir),
         watch=watch,
-        canceller=Canceller(store, registry, supervision, tasks),
+        canceller=Canceller(store, transitions, registry, supervision, tasks),
         resuming=resuming,
         admission=Admission(registry, Addresses(settings.networks), settings.max_workers),
         registration=registration,
@@ -259,7 +271,9 @@ def _build(
             ),
         ],
     )
-    rooms = Rooms(server, store, registry, detector, watch, board, dispatcher, supervision, servicer, sweep, term)
+    rooms = Rooms(
+        server, store, transitions, registry, detector, watch, board, dispatcher, supervision, servicer, sweep, term
+    )
     essential = {
         "leadership": leadership.keep,
         "database": database.health.watch,
@@ -270,6 +284,6 @@ def _build(
     housekeeping = {
         "checkpoint deletion": checkpoints.patient().run,
         "checkpoint sweep": sweep.run,
-        "automatic resume": AutomaticResume(store, resuming).run,
+        "automatic resume": AutomaticResume(store, transitions, resuming).run,
     }
     return rooms, essential, housekeeping, reconciliation

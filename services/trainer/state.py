@@ -17,12 +17,13 @@ from torch import Tensor, nn
 from holdfast.artifacts.checkpoint import Snapshot
 from holdfast.artifacts.store import Buffer
 from holdfast.artifacts.tensors import pack_tensors
+from holdfast.kinds import NEEDS, Kind
 from holdfast.services.trainer.schedule import Patience, Schedule
 
 __all__ = ["FORMAT", "TENSORS", "UNIT", "TrainingState"]
 
 FORMAT = 1
-UNIT = "epoch"
+UNIT = NEEDS[Kind.TRAINING].unit
 TENSORS = "training.safetensors"
 
 

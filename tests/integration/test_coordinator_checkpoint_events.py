@@ -40,7 +40,7 @@ async def test_the_first_of_an_attempt_is_told_and_every_one_is_kept(caller: Cal
             assert now.checkpoint.checkpoint_id == checkpoint.checkpoint_id
             assert now.update_time.ToNanoseconds() > before.update_time.ToNanoseconds()
         assert await caller.events(operation.operation_id) == ["CREATED", "CLAIMED", "CHECKPOINT_SAVED"]
-        rows = await caller.rooms.store.database.fetch("list_checkpoints_of", operation.operation_id)
+        rows = await caller.rooms.store.database.fetch("list_checkpoints_of", operation_id=operation.operation_id)
         assert [row["unit"] for row in rows] == [5, 4]
         worker.runs.clear()
         await worker.settled(worker.fact(run_finished=failed(operation.operation_id, 1, signal=9)))

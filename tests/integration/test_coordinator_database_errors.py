@@ -103,8 +103,8 @@ def _is_up() -> bool:
 async def test_a_defect_fails_one_call_alone(database_url: str) -> None:
     database = await Database.connect(database_url)
     with pytest.raises(InternalError, match="defect of Holdfast"):
-        await database.fetch("get_operation", "a\x00b")
+        await database.fetch("get_operation", id="a\x00b")
     with pytest.raises(InternalError):
         await database.run(lambda connection: connection.execute("SELEC 1"))
-    assert await database.fetch("get_operation", "a") == []
+    assert await database.fetch("get_operation", id="a") == []
     await database.close()

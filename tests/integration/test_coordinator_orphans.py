@@ -38,7 +38,7 @@ def detector_of(caller: Caller, clock: Clock, timeout: float = 60.0, interval: f
     rooms = caller.rooms
     checkpoints = Checkpoints(rooms.store, open_store(str(caller.home / "store")))
     return OrphanDetector(
-        rooms.store, rooms.registry, checkpoints, rooms.board,
+        rooms.store, rooms.transitions, rooms.registry, checkpoints, rooms.board,
         timeout=timeout, interval=interval, automatic_delay=automatic.FIRST_DELAY, clock=clock,
     )  # fmt: skip
 

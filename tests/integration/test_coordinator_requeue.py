@@ -147,17 +147,17 @@ async def test_nothing_is_claimed_while_everything_waits(caller: Caller, monkeyp
 @pytest.mark.usefixtures("quick")
 async def test_a_repeated_refusal_does_not_take_back_the_next_claim(caller: Caller) -> None:
     """The statement may run twice: its answer can be lost after the commit."""
-    store = caller.rooms.store
+    transitions = caller.rooms.transitions
     async with ScriptedWorker(caller.address) as worker:
         await worker.register()
         operation_id = (await caller.start()).operation_id
         await worker.assigned()
-        claimed = await store.get(operation_id)
+        claimed = await caller.rooms.store.get(operation_id)
         worker.runs.clear()
-        assert await store.decline(claimed, queue_status(claimed), "NO_FREE_SLOT", "no") is not None
+        assert await transitions.decline(claimed, queue_status(claimed), "NO_FREE_SLOT", "no") is not None
         await worker.register([])
         assert (await worker.assigned(2)) == (operation_id, 1)
-        assert await store.decline(claimed, queue_status(claimed), "NO_FREE_SLOT", "no") is None
+        assert await transitions.decline(claimed, queue_status(claimed), "NO_FREE_SLOT", "no") is None
         assert await caller.status(operation_id) == "RUNNING"
 
 

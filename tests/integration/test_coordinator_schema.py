@@ -8,7 +8,7 @@ import pytest
 from holdfast.errors import NotPossible
 from holdfast.services.coordinator.postgres.migrations import migrate
 from holdfast.services.coordinator.postgres.pool import Database
-from holdfast.services.coordinator.postgres.queries import SQL, _all
+from holdfast.services.coordinator.postgres.queries import QUERIES, SQL
 
 CATALOGUE = {
     "columns": """
@@ -21,6 +21,9 @@ CATALOGUE = {
     "indexes": """
         SELECT indexname, indexdef FROM pg_indexes
         WHERE schemaname = 'public' AND tablename <> 'schema_migrations' ORDER BY 1""",
+    "functions": """
+        SELECT p.proname, pg_get_functiondef(p.oid) FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+        WHERE n.nspname = 'public' ORDER BY 1""",
     "sequences": "SELECT sequencename FROM pg_sequences WHERE schemaname = 'public' ORDER BY 1",
 }
 
@@ -56,9 +59,9 @@ async def test_a_newer_database_is_refused_by_name(database_url: str) -> None:
 
 async def test_every_named_query_is_valid_sql(database_url: str) -> None:
     connection = await asyncpg.connect(database_url)
-    for name, text in _all().items():
+    for query in QUERIES.values():
         try:
-            await connection.prepare(text)
+            await connection.prepare(query.text)
         except asyncpg.PostgresError as error:
-            pytest.fail(f"{name}: {error}")
+            pytest.fail(f"{query.name}: {error}")
     await connection.close()

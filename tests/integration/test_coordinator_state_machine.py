@@ -33,7 +33,7 @@ from holdfast.services.coordinator.operations.lifecycle import ENDED, LIVE, QUEU
 from holdfast.services.coordinator.operations.progress import ProgressBoard
 from holdfast.services.coordinator.operations.records import Operation, failure
 from holdfast.services.coordinator.operations.store import NewOperation, Store
-from holdfast.services.coordinator.operations.transitions import ORPHANED, Request, queue_status
+from holdfast.services.coordinator.operations.transitions import ORPHANED, Request, Transitions, queue_status
 from holdfast.services.coordinator.postgres.pool import Database
 from holdfast.services.coordinator.workers.evidence import Evidence
 from holdfast.services.coordinator.workers.facts import Facts
@@ -71,17 +71,26 @@ class House:
 
     def __init__(self, runner: asyncio.Runner, database: Database, directory: Path) -> None:
         self.runner = runner
-        self.store = Store(database, Changes())
+        changes = Changes()
+        self.store = Store(database, changes)
+        self.transitions = Transitions(database, changes)
         self.checkpoints = Checkpoints(self.store, open_store(str(directory)))
         self.registry = Registry()
         self.board = ProgressBoard(self.store, lambda *_: None, lambda *_: None)
         self.detector = OrphanDetector(
-            self.store, self.registry, self.checkpoints, self.board, timeout=60, interval=15, automatic_delay=2
+            self.store,
+            self.transitions,
+            self.registry,
+            self.checkpoints,
+            self.board,
+            timeout=60,
+            interval=15,
+            automatic_delay=2,
         )
-        self.reconciliation = Reconciliation(self.store, self.detector)
+        self.reconciliation = Reconciliation(self.store, self.transitions, self.detector)
         self.directory = directory
         evidence = Evidence(self.checkpoints.artifacts)
-        self.facts = Facts(self.store, self.checkpoints, evidence, self.registry, self.board, 2)
+        self.facts = Facts(self.store, self.transitions, self.checkpoints, evidence, self.registry, self.board, 2)
 
 
 class LifeCycle(RuleBasedStateMachine):
@@ -149,7 +158,7 @@ class LifeCycle(RuleBasedStateMachine):
         if operation.status in QUEUED:
             why = failure("CANCELLED", "on request")
             self.do(
-                self.house.store.end(
+                self.house.transitions.end(
                     operation.id,
                     operation.attempt,
                     Cause.CANCEL_QUEUED,
@@ -160,7 +169,7 @@ class LifeCycle(RuleBasedStateMachine):
                 )
             )
         else:
-            self.do(self.house.store.request_cancel(operation, "on request"))
+            self.do(self.house.transitions.request_cancel(operation, "on request"))
 
     @precondition(lambda self: any(row.resumable for row in self.rows.values()))
     @rule(data=st.data(), twice=st.booleans())
@@ -169,7 +178,7 @@ class LifeCycle(RuleBasedStateMachine):
         if operation.checkpoint is None:
             return
         wins = [
-            self.do(self.house.store.resume(operation, operation.checkpoint.checkpoint_id, b"", "resumed"))
+            self.do(self.house.transitions.resume(operation, operation.checkpoint.checkpoint_id, b"", "resumed"))
             for _ in range(1 + twice)
         ]
         assert (wins[0] is not None) == (operation.status in RESUMABLE)
@@ -186,10 +195,12 @@ class LifeCycle(RuleBasedStateMachine):
         store = self.house.store
 
         async def work(connection: Any) -> Operation | None:
-            row = await store.claim_next(connection, [{"kind": "TRAINING", "capabilities": [self.tag]}])
+            row = await self.house.transitions.claim_next(
+                connection, [{"kind": "TRAINING", "capabilities": [self.tag]}]
+            )
             if row is None:
                 return None
-            return await store.claim(connection, row, worker, str(process.incarnation), "given")
+            return await self.house.transitions.claim(connection, row, worker, str(process.incarnation), "given")
 
         operation = self.do(store.database.transaction(work, once=True))
         if operation is None:
@@ -197,13 +208,18 @@ class LifeCycle(RuleBasedStateMachine):
         if arrives:
             process.runs.add((operation.id, operation.attempt))
         if refused:
-            moved = self.do(store.decline(operation, queue_status(operation), "NO_FREE_SLOT", "refused"))
+            moved = self.do(
+                self.house.transitions.decline(operation, queue_status(operation), "NO_FREE_SLOT", "refused")
+            )
             assert moved is not None
             assert moved.attempt == operation.attempt
             # The same statement again, as after a lost answer, even when it has been claimed anew.
-            assert self.do(store.decline(operation, queue_status(operation), "NO_FREE_SLOT", "refused")) is None
+            assert (
+                self.do(self.house.transitions.decline(operation, queue_status(operation), "NO_FREE_SLOT", "refused"))
+                is None
+            )
         elif not (arrives and answered):
-            self.do(store.requeue(operation, queue_status(operation), "UNAVAILABLE", "not delivered"))
+            self.do(self.house.transitions.requeue(operation, queue_status(operation), "UNAVAILABLE", "not delivered"))
 
     # What runs and workers do
 
@@ -317,7 +333,7 @@ class LifeCycle(RuleBasedStateMachine):
     @precondition(lambda self: self.stands_at(Status.RUNNING))
     @rule()
     def restart_coordinator(self) -> None:
-        self.do(self.house.store.restart("restarted"))
+        self.do(self.house.transitions.restart("restarted"))
 
     # What Holdfast promises
 
@@ -361,6 +377,8 @@ class LifeCycle(RuleBasedStateMachine):
 
 def test_life_cycle(postgres: TestServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.fsync", lambda _: None)  # thousands of checkpoints, none of which has to survive
+    # What waits in the queue would be due or not by the clock, and the same example go two ways.
+    monkeypatch.setattr("holdfast.services.coordinator.workers.backoff.FIRST", 0.0)
     with asyncio.Runner() as runner:
         name = runner.run(postgres.clone())
         database = runner.run(Database.connect(postgres.url(name)))

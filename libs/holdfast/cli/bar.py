@@ -11,7 +11,8 @@ from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Ta
 from rich.text import Text
 
 from holdfast.cli.output import note_console
-from holdfast.cli.words import duration, fraction, number, position, progress_line, remaining
+from holdfast.cli.words import duration, fraction, number, progress_line, remaining
+from holdfast.kinds import position
 from holdfast.sdk import Update
 from holdfast.v1 import operation_pb2
 

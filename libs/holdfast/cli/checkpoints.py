@@ -25,7 +25,8 @@ def list_checkpoints(
     """List checkpoints, newest first."""
     from holdfast.cli.output import note, print_json, table
     from holdfast.cli.plain import plain
-    from holdfast.cli.words import position, size, when
+    from holdfast.cli.words import size, when
+    from holdfast.kinds import position
 
     with client() as holdfast:
         found = holdfast.checkpoints(operation_id, limit=limit)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from holdfast.cli.output import console, note
-from holdfast.cli.words import STATUS_STYLES, number, position, progress_line, size, when
+from holdfast.cli.words import STATUS_STYLES, number, progress_line, size, when
+from holdfast.kinds import position
 
 if TYPE_CHECKING:
     from holdfast.sdk import Operation

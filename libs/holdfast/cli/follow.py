@@ -11,7 +11,8 @@ from holdfast.cli import exits
 from holdfast.cli.bar import Bar
 from holdfast.cli.output import console, note, print_json, table
 from holdfast.cli.plain import plain
-from holdfast.cli.words import number, position
+from holdfast.cli.words import number
+from holdfast.kinds import position
 from holdfast.v1 import operation_pb2
 
 if TYPE_CHECKING:

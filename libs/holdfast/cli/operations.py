@@ -110,7 +110,7 @@ def resume(
     """Continue a failed or cancelled operation from its checkpoint, bit for bit."""
     from holdfast.cli.follow import detached, follow_to_end
     from holdfast.cli.output import note
-    from holdfast.cli.words import position
+    from holdfast.kinds import position
 
     with client() as holdfast:
         operation = holdfast.operation(operation_id).resume(checkpoint, allow_data_change=allow_data_change)
@@ -140,7 +140,8 @@ def events(operation_id: Id, as_json: Json = False) -> None:
 
 
 def _row(operation: Operation) -> list[str]:
-    from holdfast.cli.words import STATUS_STYLES, position, when
+    from holdfast.cli.words import STATUS_STYLES, when
+    from holdfast.kinds import position
 
     style = STATUS_STYLES.get(operation.status, "")
     return [
@@ -157,10 +158,11 @@ def _row(operation: Operation) -> list[str]:
 
 def _progress(operation: Operation) -> str:
     from holdfast.cli.words import progress_line
+    from holdfast.kinds import position
 
     # A finished one may have stopped early on purpose: a share of what was planned would look like a failure.
     if operation.status == "COMPLETED" and operation.progress.unit_name:
-        return f"{operation.progress.unit_name} {operation.progress.unit}"
+        return position(operation.progress)
     return progress_line(operation.progress)
 
 

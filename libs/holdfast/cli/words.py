@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from google.protobuf.timestamp_pb2 import Timestamp
 
-    from holdfast.v1 import checkpoint_pb2, operation_pb2
+    from holdfast.v1 import operation_pb2
 
 STATUS_STYLES = {
     "PENDING": "yellow",
@@ -69,14 +69,6 @@ def number(value: float) -> str:
     if abs(value) >= 1000:
         return f"{value:,.2f}"
     return f"{value:.4g}"
-
-
-def position(checkpoint: checkpoint_pb2.Checkpoint | None) -> str:
-    """Where a checkpoint stands: "epoch 29", "bar 7000", "epoch 3 step 120"; empty for none."""
-    if checkpoint is None:
-        return ""
-    step = f" step {checkpoint.step}" if checkpoint.step else ""
-    return f"{checkpoint.unit_name} {checkpoint.unit}{step}"
 
 
 def fraction(progress: operation_pb2.Progress) -> float | None:

@@ -14,6 +14,7 @@ import structlog
 
 from holdfast.artifacts.checkpoint import Snapshot
 from holdfast.errors import HoldfastError, StoreFull
+from holdfast.kinds import position
 from holdfast.run.contract import Run, RunStopped, StopKind
 from holdfast.run.writer import CheckpointWriter
 from holdfast.settings import Settings
@@ -80,7 +81,7 @@ class FinalWrites:
         self._save(snapshot, checkpoint_pb2.CHECKPOINT_TYPE_FAILURE)
 
     def _save(self, snapshot: Snapshot, kind: checkpoint_pb2.CheckpointType) -> None:
-        where = f"{snapshot.unit_name} {snapshot.unit}" + (f", step {snapshot.step}" if snapshot.step else "")
+        where = position(snapshot)
         try:
             self._when_possible(f"the last state, at {where}", lambda: self._writer.save(snapshot, kind, wait=True))
         except Exception as error:  # the caller goes on raising what ends the run

@@ -11,7 +11,7 @@ from typing import Any, Self
 from holdfast.errors import NotFound
 from holdfast.sdk._calls import SLOW_DEADLINE, Calls
 from holdfast.sdk._operation import AsyncOperation, Snapshot
-from holdfast.sdk._resources import Kind, Status
+from holdfast.sdk._resources import Kind, Status, parse_kind
 from holdfast.sdk._strategy import read_strategy
 from holdfast.sdk._target import find_coordinator
 from holdfast.v1 import (
@@ -153,7 +153,7 @@ class AsyncClient:
         found: list[AsyncOperation] = []
         request = coordinator_service_pb2.ListOperationsRequest(
             statuses=[Status.parse(status).wire for status in statuses],
-            kinds=[Kind.parse(kind).wire for kind in kinds],
+            kinds=[parse_kind(kind).wire for kind in kinds],
             resumable_only=resumable,
         )
         while limit is None or len(found) < limit:

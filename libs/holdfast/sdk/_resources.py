@@ -7,9 +7,10 @@ from enum import StrEnum
 from typing import Generic, TypeVar, cast
 
 from holdfast.errors import InvalidRequest, Violation
+from holdfast.kinds import Kind
 from holdfast.v1 import operation_pb2
 
-__all__ = ["TERMINAL", "Kind", "Status", "Update"]
+__all__ = ["TERMINAL", "Kind", "Status", "Update", "parse_kind"]
 
 HandleT = TypeVar("HandleT", covariant=True)
 
@@ -44,32 +45,12 @@ class Status(StrEnum):
         return _parse(cls, "status", text)
 
 
-class Kind(StrEnum):
-    """What an operation does."""
-
-    TRAINING = "TRAINING"
-    BACKTEST = "BACKTEST"
-    RESEARCH = "RESEARCH"
-    DESIGN = "DESIGN"
-    ASSESSMENT = "ASSESSMENT"
-
-    @classmethod
-    def of(cls, number: operation_pb2.OperationKind) -> Kind:
-        """The kind for a wire number."""
-        return cls(operation_pb2.OperationKind.Name(number).removeprefix("OPERATION_KIND_"))
-
-    @property
-    def wire(self) -> operation_pb2.OperationKind:
-        """The wire number."""
-        return cast("operation_pb2.OperationKind", operation_pb2.OperationKind.Value(f"OPERATION_KIND_{self.name}"))
-
-    @classmethod
-    def parse(cls, text: str) -> Kind:
-        """The kind a person wrote, in any case. Raises InvalidRequest."""
-        return _parse(cls, "kind", text)
-
-
 WordT = TypeVar("WordT", Status, Kind)
+
+
+def parse_kind(text: str) -> Kind:
+    """The kind a person wrote, in any case. Raises InvalidRequest."""
+    return _parse(Kind, "kind", text)
 
 
 def _parse(words: type[WordT], what: str, text: str) -> WordT:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from holdfast.kinds import position
 from holdfast.v1 import checkpoint_pb2, operation_pb2, worker_pb2
 from holdfast.worker.host.executor import Exit
 
@@ -91,7 +92,7 @@ def _stopped(ending: Ending) -> operation_pb2.Failure:
     )
     failure = operation_pb2.Failure(reason=reason.value)
     by_itself = told is not None or bool(ending.not_started)
-    saved = describe(ending.checkpoint)
+    saved = position(ending.checkpoint)
     if reason is StopReason.FENCED:
         why = ending.stop_text or "the coordinator gave the operation to somebody else"
         failure.message = f"Stopped without saving: {why}"
@@ -131,7 +132,7 @@ def _failed(ending: Ending) -> operation_pb2.Failure:
         failure.reason = "RUN_DIED"
         failure.exit_code = ending.exit.code
         failure.signal = ending.exit.signal
-        saved = describe(ending.checkpoint)
+        saved = position(ending.checkpoint)
         kept = f"its last checkpoint is {saved}: resume it" if saved else "no checkpoint was saved"
         failure.message = f"The run's process {_death(ending)}; {kept}"
     return failure
@@ -146,7 +147,7 @@ def _stalled(ending: Ending, failure: operation_pb2.Failure) -> None:
     else:
         failure.exit_code, failure.signal = ending.exit.code, ending.exit.signal
         how = f"It {_death(ending)}"
-    saved = describe(ending.checkpoint)
+    saved = position(ending.checkpoint)
     resume = f"`holdfast operations resume {ending.run.operation_id}`"
     kept = (
         f"its last checkpoint is {saved}: continue with {resume}"
@@ -185,11 +186,3 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
-
-
-def describe(checkpoint: checkpoint_pb2.Checkpoint | None) -> str:
-    """ "epoch 29", "bar 7000", "epoch 3 step 120"; empty without a checkpoint."""
-    if checkpoint is None or not checkpoint.checkpoint_id:
-        return ""
-    text = f"{checkpoint.unit_name or 'unit'} {checkpoint.unit}"
-    return f"{text} step {checkpoint.step}" if checkpoint.step else text

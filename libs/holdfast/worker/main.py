@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import structlog
 
+from holdfast.kinds import NEEDS, kind_of_worker
 from holdfast.rpc import Signals, configure_logging, create_server, run_process
 from holdfast.settings import Settings, load_settings
 from holdfast.worker import runlogs
@@ -29,7 +30,6 @@ from holdfast.worker.supervision import Supervision
 log = structlog.get_logger()
 
 _ANY_PORT = "127.0.0.1:0"
-_SPECS = {"trainer": "training", "backtester": "backtest"}
 
 
 def main(kind: str, execute: str, preload: Sequence[str]) -> int:
@@ -117,7 +117,7 @@ def _config(kind: str, execute: str, settings: Settings, identity: Identity) -> 
     log_dir = settings.home / "logs" / "runs"
     log_dir.mkdir(parents=True, exist_ok=True)
     return WorkerConfig(
-        spec=_SPECS[kind],
+        spec=NEEDS[kind_of_worker(kind)].spec,
         execute=execute,
         capacity=settings.slots,
         store_url=settings.store,

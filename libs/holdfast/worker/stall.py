@@ -18,6 +18,7 @@ from pathlib import Path
 
 import structlog
 
+from holdfast import kinds
 from holdfast.v1 import operation_pb2
 from holdfast.worker.host import procfs, wire
 from holdfast.worker.host.executor import RunProcess
@@ -172,7 +173,7 @@ def position(progress: operation_pb2.Progress | None) -> str:
     """How far a run had come: "in 'training', at epoch 12"."""
     if progress is None:
         return "before it had said anything"
-    return f"in {progress.phase or 'running'!r}, at {progress.unit_name or 'unit'} {progress.unit}"
+    return f"in {progress.phase or 'running'!r}, at {kinds.position(progress) or 'its beginning'}"
 
 
 def seconds_in_words(seconds: float) -> str:

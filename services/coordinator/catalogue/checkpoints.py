@@ -17,6 +17,7 @@ import structlog
 from holdfast.artifacts.catalogue import delete_checkpoint, discover_checkpoints, newest_attempt, verify_checkpoint
 from holdfast.artifacts.store import Store as ArtifactStore
 from holdfast.errors import HoldfastError, NotFound, NotPossible
+from holdfast.kinds import position
 from holdfast.services.coordinator.operations import lifecycle
 from holdfast.services.coordinator.operations.lifecycle import Status
 from holdfast.services.coordinator.operations.records import (
@@ -24,11 +25,9 @@ from holdfast.services.coordinator.operations.records import (
     checkpoint_from_row,
     checkpoint_ref,
     plain,
-    short_name,
 )
 from holdfast.services.coordinator.operations.store import Store
 from holdfast.services.coordinator.postgres.pool import Database
-from holdfast.services.coordinator.postgres.queries import query
 from holdfast.v1 import checkpoint_pb2
 
 log = structlog.get_logger()
@@ -79,35 +78,50 @@ class Checkpoints:
         if not checkpoint.HasField("create_time"):
             time = datetime.now(UTC)
         kind = _type_name(checkpoint)
-        text = message or f"Checkpoint saved at {short_name(checkpoint)} ({kind.lower()})"
+        text = message or f"Checkpoint saved at {position(checkpoint)} ({kind.lower()})"
         details = {
             "checkpoint_id": checkpoint.checkpoint_id,
             "type": kind,
             "size_bytes": str(checkpoint.size_bytes),
         }
         row = await self._database.fetch_one(
-            "save_checkpoint", operation_id, attempt, sorted(status.value for status in only),
-            plain(checkpoint.checkpoint_id), kind, plain(checkpoint.unit_name), checkpoint.unit, checkpoint.step,
-            plain(checkpoint.manifest_digest), checkpoint.size_bytes, plain(checkpoint.data_digest), time,
-            event_type, text, details, checkpoint.attempt, self._event_interval, worker_id,
-        )  # fmt: skip
+            "save_checkpoint",
+            operation_id=operation_id,
+            attempt=attempt,
+            statuses=sorted(status.value for status in only),
+            worker_id=worker_id,
+            id=plain(checkpoint.checkpoint_id),
+            saved_attempt=checkpoint.attempt,
+            type=kind,
+            unit_name=plain(checkpoint.unit_name),
+            unit=checkpoint.unit,
+            step=checkpoint.step,
+            manifest_digest=plain(checkpoint.manifest_digest),
+            size_bytes=checkpoint.size_bytes,
+            data_digest=plain(checkpoint.data_digest),
+            create_time=time,
+            event=event_type,
+            message=text,
+            details=details,
+            event_interval=self._event_interval,
+        )
         if row is None:
             return None
         newest = (
             checkpoint if row["checkpoint_id"] == checkpoint.checkpoint_id else await self.get(row["checkpoint_id"])
         )
         operation = replace(Operation.from_row(row), checkpoint=newest)
-        if row["told"]:
-            self._store.announce(operation, event_type, text, details)
+        if row["recorded"]:
+            self._store.changes.publish(operation, event_type, text, details)
         else:
             self._store.changes.show(operation)
-        for dropped in await self._database.fetch("drop_older", operation_id, KEEP):
+        for dropped in await self._database.fetch("drop_older", operation_id=operation_id, keep=KEEP):
             self._pending_deletions.put_nowait(dropped["id"])
         return operation
 
     async def drop_all_of(self, operation_id: str) -> None:
         """The operation is COMPLETED: nothing will continue it."""
-        for row in await self._database.fetch("drop_all_of", operation_id):
+        for row in await self._database.fetch("drop_all_of", operation_id=operation_id):
             self._pending_deletions.put_nowait(row["id"])
 
     async def discover(self, operation: Operation) -> Checkpoint | None:
@@ -122,7 +136,7 @@ class Checkpoints:
         except (HoldfastError, OSError, ValueError) as error:
             log.warning("Checkpoint discovery failed", operation=operation.id, error=str(error))
             return None
-        known = {row["id"] for row in await self._database.fetch("list_checkpoints_of", operation.id)}
+        known = {row["id"] for row in await self._database.fetch("list_checkpoints_of", operation_id=operation.id)}
         # An older attempt was fenced: what it wrote after that belongs to nobody.
         newer = [
             checkpoint
@@ -140,7 +154,7 @@ class Checkpoints:
             newest,
             only=(*lifecycle.LIVE, Status.FAILED, Status.CANCELLED),
             event_type="CHECKPOINT_DISCOVERED",
-            message=f"Found in the store: a checkpoint at {short_name(newest)} that its worker could not report",
+            message=f"Found in the store: a checkpoint at {position(newest)} that its worker could not report",
         )
         return newest if saved is not None else None
 
@@ -159,7 +173,7 @@ class Checkpoints:
 
     async def get(self, checkpoint_id: str) -> Checkpoint:
         """Raises NotFound."""
-        row = await self._database.fetch_one("get_checkpoint", checkpoint_id)
+        row = await self._database.fetch_one("get_checkpoint", id=checkpoint_id)
         if row is None:
             raise NotFound(
                 f"There is no checkpoint {checkpoint_id}. See `holdfast checkpoints list`.",
@@ -170,7 +184,7 @@ class Checkpoints:
 
     async def of_operation(self, operation_id: str) -> list[tuple[Checkpoint, bool]]:
         """Newest first, each with whether it is known to be corrupt."""
-        rows = await self._database.fetch("list_checkpoints_of", operation_id)
+        rows = await self._database.fetch("list_checkpoints_of", operation_id=operation_id)
         return [(checkpoint_from_row(row), row["corrupt_time"] is not None) for row in rows]
 
     async def page(
@@ -178,7 +192,9 @@ class Checkpoints:
     ) -> list[tuple[Checkpoint, datetime]]:
         """Newest first, with the exact time that a page token needs."""
         time, identifier = below or (None, None)
-        rows = await self._database.fetch("list_checkpoints", operation_id, time, identifier, limit)
+        rows = await self._database.fetch(
+            "list_checkpoints", operation_id=operation_id, below_time=time, below_id=identifier, limit=limit
+        )
         return [(checkpoint_from_row(row), row["create_time"]) for row in rows]
 
     async def verify(self, checkpoint: Checkpoint) -> tuple[list[str], int]:
@@ -190,7 +206,7 @@ class Checkpoints:
 
     async def mark_corrupt(self, checkpoint_id: str) -> None:
         """No resume takes it again unless it is named."""
-        await self._database.run(lambda connection: connection.execute(query("mark_corrupt"), checkpoint_id))
+        await self._database.execute("mark_corrupt", id=checkpoint_id)
 
     async def stats(self) -> tuple[Any, dict[str, int]]:
         """The row over all, and the number by type."""
@@ -203,7 +219,7 @@ class Checkpoints:
     async def delete(self, checkpoint_id: str) -> int:
         """Deletes one and returns the bytes freed. Raises NotFound, NotPossible (CHECKPOINT_IN_USE)."""
         checkpoint = await self.get(checkpoint_id)
-        row = await self._drop(checkpoint, f"The checkpoint at {short_name(checkpoint)} was deleted on request")
+        row = await self._drop(checkpoint, f"The checkpoint at {position(checkpoint)} was deleted on request")
         if row is None:
             raise NotPossible(
                 f"The checkpoint {checkpoint_id} belongs to an operation that is running or about to: it may be read "
@@ -215,7 +231,7 @@ class Checkpoints:
 
     async def expire(self, checkpoint: Checkpoint) -> int | None:
         """Deletes one that is too old; None when its operation lives again meanwhile."""
-        row = await self._drop(checkpoint, f"The checkpoint at {short_name(checkpoint)} was deleted because of its age")
+        row = await self._drop(checkpoint, f"The checkpoint at {position(checkpoint)} was deleted because of its age")
         if row is None:
             return None
         return await asyncio.to_thread(delete_checkpoint, self.artifacts, checkpoint.checkpoint_id)
@@ -223,7 +239,7 @@ class Checkpoints:
     async def expired(self, age: timedelta) -> list[Checkpoint]:
         """Of ended operations, older than `age`."""
         ended = sorted(status.value for status in lifecycle.ENDED)
-        return [checkpoint_from_row(row) for row in await self._database.fetch("list_expired", age, ended)]
+        return [checkpoint_from_row(row) for row in await self._database.fetch("list_expired", age=age, statuses=ended)]
 
     async def run(self) -> None:
         """Deletes the artifacts of dropped rows, one after the other; a failure is logged and left to the sweep."""
@@ -236,7 +252,9 @@ class Checkpoints:
 
     async def _drop(self, checkpoint: Checkpoint, message: str) -> Any | None:
         ended = sorted(status.value for status in lifecycle.ENDED)
-        return await self._database.fetch_one("drop_checkpoint", checkpoint.checkpoint_id, ended, message)
+        return await self._database.fetch_one(
+            "drop_checkpoint", id=checkpoint.checkpoint_id, statuses=ended, message=message
+        )
 
 
 def _position(checkpoint: Checkpoint) -> tuple[int, int, int]:

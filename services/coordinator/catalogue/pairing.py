@@ -15,7 +15,6 @@ from holdfast.artifacts.identity import claim_store, read_store_id
 from holdfast.artifacts.store import Store
 from holdfast.errors import NotPossible, Unavailable
 from holdfast.services.coordinator.postgres.pool import Database, masked
-from holdfast.services.coordinator.postgres.queries import query
 
 log = structlog.get_logger()
 
@@ -29,7 +28,7 @@ async def pair(database: Database, artifacts: Store) -> str:
     first = not known and not found
     if first:
         # The row first: after a crash in between the database names nothing yet, and may claim the store again.
-        await database.run(lambda connection: connection.execute(query("bind_store"), uuid.uuid4().hex))
+        await database.execute("bind_store", store_id=uuid.uuid4().hex)
         known = await _known(database)
     if known and not found and (first or not await _names_anything(database)):
         # Two databases at one new store: the second finds the first's id, and stops below.
@@ -50,7 +49,7 @@ async def adopt(database: Database, artifacts: Store) -> str:
     if not found:
         found = await asyncio.to_thread(claim_store, artifacts, known or uuid.uuid4().hex)
     if found != known:
-        await database.run(lambda connection: connection.execute(query("adopt_store"), known or None, found))
+        await database.execute("adopt_store", before=known or None, store_id=found)
     now = await _known(database)
     if now != found:
         raise _mismatch(now, found, database, artifacts)

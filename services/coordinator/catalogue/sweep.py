@@ -163,7 +163,7 @@ class Sweep:
                 await asyncio.to_thread(self._artifacts.remove_empty, name)
 
     async def _known(self, operation_ids: set[str]) -> dict[str, Known]:
-        rows = await self._store.database.fetch("known_operations", sorted(operation_ids))
+        rows = await self._store.database.fetch("known_operations", ids=sorted(operation_ids))
         return {row["id"]: Known.from_row(row) for row in rows}
 
     async def _empty_quarantine(self, swept: Swept, dry_run: bool) -> None:

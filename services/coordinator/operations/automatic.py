@@ -12,10 +12,11 @@ import contextlib
 import structlog
 
 from holdfast.errors import HoldfastError, LostRace
-from holdfast.services.coordinator.operations.records import Event, Operation, short_name
+from holdfast.kinds import position
+from holdfast.services.coordinator.operations.records import Event, Operation
 from holdfast.services.coordinator.operations.resume import Resuming
 from holdfast.services.coordinator.operations.store import Store
-from holdfast.services.coordinator.operations.transitions import Request
+from holdfast.services.coordinator.operations.transitions import Request, Transitions
 from holdfast.services.coordinator.postgres.pool import ConnectionLost
 
 log = structlog.get_logger()
@@ -32,7 +33,8 @@ NOBODY = Request("", "AutomaticResume", "")
 class AutomaticResume:
     """`run` is its background task; it sleeps until the next promise is due."""
 
-    def __init__(self, store: Store, resuming: Resuming) -> None:
+    def __init__(self, store: Store, transitions: Transitions, resuming: Resuming) -> None:
+        self._transitions = transitions.patient()
         self._store = store.patient()
         self._resuming = resuming
         self._wake = asyncio.Event()
@@ -60,7 +62,7 @@ class AutomaticResume:
             if idle >= IDLE_ATTEMPTS:
                 await self._stop(
                     operation,
-                    f"{idle} attempts in a row ended where they began, at {short_name(operation.checkpoint)}: a crash "
+                    f"{idle} attempts in a row ended where they began, at {position(operation.checkpoint)}: a crash "
                     "loop. Look at the failure before resuming",
                 )
                 return
@@ -76,12 +78,12 @@ class AutomaticResume:
             await self._stop(operation, str(error))
 
     async def _idle_attempts(self, operation: Operation, checkpoint_id: str) -> int:
-        row = await self._store.database.fetch_one("count_idle_attempts", operation.id, checkpoint_id)
+        row = await self._store.database.fetch_one("count_idle_attempts", id=operation.id, checkpoint_id=checkpoint_id)
         return int(row["count"]) if row else 0
 
     async def _stop(self, operation: Operation, why: str) -> None:
         log.warning("Automatic resume stopped", operation=operation.id, attempt=operation.attempt, reason=why)
-        await self._store.stop_automatic_resume(
+        await self._transitions.stop_automatic_resume(
             operation.id, operation.attempt, "AUTOMATIC_RESUME_STOPPED", f"No further automatic resume: {why}"
         )
 

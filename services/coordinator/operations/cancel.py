@@ -15,6 +15,7 @@ from holdfast.errors import HoldfastError, NotFound, NotPossible, Unavailable
 from holdfast.services.coordinator.operations.lifecycle import QUEUED, Cause, Status, sources
 from holdfast.services.coordinator.operations.records import Operation, failure
 from holdfast.services.coordinator.operations.store import Store
+from holdfast.services.coordinator.operations.transitions import Transitions
 from holdfast.services.coordinator.tasks import Tasks
 from holdfast.services.coordinator.workers.registry import Registry
 from holdfast.services.coordinator.workers.supervision import Supervision
@@ -30,8 +31,11 @@ PATIENCE_WITHOUT_RUN = 5.0  # seconds
 class Canceller:
     """`cancel` for callers, `again` for a worker that comes back with a run that is CANCELLING."""
 
-    def __init__(self, store: Store, registry: Registry, supervision: Supervision, tasks: Tasks) -> None:
+    def __init__(
+        self, store: Store, transitions: Transitions, registry: Registry, supervision: Supervision, tasks: Tasks
+    ) -> None:
         self._store = store
+        self._transitions = transitions
         self._registry = registry
         self._supervision = supervision
         self._tasks = tasks
@@ -51,17 +55,17 @@ class Canceller:
                 text = f"{words}, before a run began"
                 if operation.checkpoint is not None:
                     text += f". Continue with `holdfast operations resume {operation.id}`"
-                moved = await self._store.end(
+                moved = await self._transitions.end(
                     operation.id, operation.attempt, Cause.CANCEL_QUEUED, Status.CANCELLED, "CANCELLED", text,
                     failure=failure("CANCELLED", text),
                 )  # fmt: skip
             elif operation.status in sources(Cause.CANCEL_RUN):
-                moved = await self._store.request_cancel(operation, f"{words}; the run is being stopped")
+                moved = await self._transitions.request_cancel(operation, f"{words}; the run is being stopped")
                 if moved is not None:
                     self.again(moved.id, moved.attempt)
             elif operation.automatic_resume_time is not None:
                 text = f"{words}: it will not resume by itself"
-                moved = await self._store.stop_automatic_resume(
+                moved = await self._transitions.stop_automatic_resume(
                     operation.id, operation.attempt, "AUTOMATIC_RESUME_CANCELLED", text
                 )
             elif operation.status in (Status.CANCELLING, Status.CANCELLED):
@@ -127,7 +131,7 @@ class Canceller:
     async def _without_run(self, store: Store, run: worker_pb2.RunRef) -> None:
         operation = await store.find(run.operation_id)
         message = f"Cancelled; worker {operation.worker_id if operation else ''} has no run of it"
-        await store.end(
+        await self._transitions.patient().end(
             run.operation_id, run.attempt, Cause.ORPHAN, Status.CANCELLED, "CANCELLED", message,
             failure=failure("CANCELLED", message),
         )  # fmt: skip

@@ -5,7 +5,8 @@ One coordinator writes everything, so what it commits itself is all there is to 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from holdfast.services.coordinator.operations.records import Event, Operation
 
@@ -33,7 +34,17 @@ class Changes:
         for viewer in self._viewers:
             viewer(operation)
 
-    def tell(self, operation: Operation, event: Event) -> None:
-        """The row and the event that one statement has committed."""
+    def publish(self, operation: Operation, event_type: str, message: str, details: Mapping[str, str]) -> None:
+        """The row, and the event in it, that one statement has committed."""
+        event = Event.of(operation, event_type, message, details)
         for listener in self._listeners:
             listener(operation, event)
+
+    def published(self, row: Any | None, event_type: str, message: str, details: Mapping[str, str]) -> Operation | None:
+        """The operation that a statement has returned, published if it recorded an event; None without a row."""
+        if row is None:
+            return None
+        operation = Operation.from_row(row)
+        if row["recorded"]:
+            self.publish(operation, event_type, message, details)
+        return operation

@@ -10,12 +10,9 @@ from typing import Any
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from holdfast.kinds import NEEDS, WORKER_KINDS, Kind, Needs
 from holdfast.services.coordinator.operations.lifecycle import RESUMABLE, Status
 from holdfast.v1 import checkpoint_pb2, operation_pb2
-
-# Kinds that a worker runs; the others run inside the coordinator and follow rules of their own.
-WORKER_KINDS = ("TRAINING", "BACKTEST")
-LOCAL_KINDS = ("RESEARCH", "DESIGN", "ASSESSMENT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +20,7 @@ class Operation:
     """One row of `operations` with the checkpoint it points to."""
 
     id: str
-    kind: str
+    kind: Kind
     status: Status
     attempt: int
     max_attempts: int
@@ -55,7 +52,7 @@ class Operation:
         """From a query that selects the row and `c AS checkpoint`."""
         return cls(
             id=row["id"],
-            kind=row["kind"],
+            kind=Kind(row["kind"]),
             status=Status(row["status"]),
             attempt=row["attempt"],
             max_attempts=row["max_attempts"],
@@ -84,19 +81,22 @@ class Operation:
         )
 
     @property
-    def training(self) -> operation_pb2.TrainingSpec:
-        """The spec of a TRAINING."""
-        return operation_pb2.TrainingSpec.FromString(self.spec)
+    def needs(self) -> Needs | None:
+        """What its kind needs of a worker; None when no worker runs it."""
+        return NEEDS.get(self.kind)
 
     @property
-    def backtest(self) -> operation_pb2.BacktestSpec:
-        """The spec of a BACKTEST."""
-        return operation_pb2.BacktestSpec.FromString(self.spec)
+    def run_spec(self) -> operation_pb2.TrainingSpec | operation_pb2.BacktestSpec:
+        """The spec of what a worker runs."""
+        spec: operation_pb2.TrainingSpec | operation_pb2.BacktestSpec
+        spec = getattr(operation_pb2.Operation(), NEEDS[self.kind].spec)
+        spec.MergeFromString(self.spec)
+        return spec
 
     @property
     def resumable(self) -> bool:
         """Whether a resume would find something to continue from."""
-        return self.status in RESUMABLE and self.kind in WORKER_KINDS and self.checkpoint is not None
+        return self.status in RESUMABLE and self.needs is not None and self.checkpoint is not None
 
     def to_message(self, progress: operation_pb2.Progress | None = None) -> operation_pb2.Operation:
         """The resource. `progress`: newer than the row's, when the board has one."""
@@ -121,14 +121,13 @@ class Operation:
             message.progress.MergeFromString(self.progress)
         if self.failure is not None:
             message.failure.MergeFromString(self.failure)
-        if self.kind == "TRAINING":
-            message.training.MergeFromString(self.spec)
-            if self.result is not None:
-                message.training_result.MergeFromString(self.result)
-        elif self.kind == "BACKTEST":
-            message.backtest.MergeFromString(self.spec)
-            if self.result is not None:
-                message.backtest_result.MergeFromString(self.result)
+        if self.needs is not None:
+            # Set also when they are empty: the field says what it is.
+            fields = {self.needs.spec: self.spec} | ({} if self.result is None else {self.needs.result: self.result})
+            for name, content in fields.items():
+                field_message = getattr(message, name)
+                field_message.SetInParent()
+                field_message.MergeFromString(content)
         return message
 
 
@@ -212,21 +211,14 @@ def checkpoint_ref(checkpoint: checkpoint_pb2.Checkpoint) -> checkpoint_pb2.Chec
     )
 
 
-def short_name(checkpoint: checkpoint_pb2.Checkpoint) -> str:
-    """As people say it: "epoch 29", "epoch 29 step 400", "bar 7000"."""
-    step = f" step {checkpoint.step}" if checkpoint.step else ""
-    return f"{checkpoint.unit_name} {checkpoint.unit}{step}"
-
-
 def result_path(kind: str | None, result: bytes | None) -> str:
     """Where an operation's model or result lies in the artifact store; empty without one."""
-    if not result:
+    if not result or kind not in WORKER_KINDS:
         return ""
-    if kind == "TRAINING":
-        return operation_pb2.TrainingResult.FromString(result).model_uri
-    if kind == "BACKTEST":
-        return operation_pb2.BacktestResult.FromString(result).result_uri
-    return ""
+    needs = NEEDS[Kind(kind)]
+    message = getattr(operation_pb2.Operation(), needs.result)
+    message.MergeFromString(result)
+    return str(getattr(message, needs.uri))
 
 
 def timestamp(time: datetime | None) -> Timestamp | None:

@@ -10,11 +10,12 @@ import structlog
 
 from holdfast.services.coordinator.catalogue.checkpoints import Checkpoints
 from holdfast.services.coordinator.operations.store import Store
+from holdfast.services.coordinator.operations.transitions import Transitions
 
 log = structlog.get_logger()
 
 
-async def raise_attempts(store: Store, checkpoints: Checkpoints) -> list[str]:
+async def raise_attempts(store: Store, transitions: Transitions, checkpoints: Checkpoints) -> list[str]:
     """At the coordinator's start, before anything is dispatched. Returns the operations whose attempt went up."""
     raised = []
     for operation_id, attempt in await store.queued():
@@ -22,7 +23,8 @@ async def raise_attempts(store: Store, checkpoints: Checkpoints) -> list[str]:
         if found < attempt:
             continue
         message = f"The artifact store holds attempt {found} already: the database was restored from an older backup"
-        if await store.raise_attempt(operation_id, attempt, found, message) is not None:
+        moved = await transitions.raise_attempt(operation_id, attempt, found, "ATTEMPT_RAISED", message, {})
+        if moved is not None:
             log.warning("Attempt raised", operation=operation_id, found=found, attempt=attempt)
             raised.append(operation_id)
     return raised

@@ -17,19 +17,18 @@ import structlog
 from holdfast.artifacts.catalogue import load_checkpoint
 from holdfast.artifacts.checkpoint import path_of
 from holdfast.errors import Corrupted, HoldfastError, LostRace, NotFound, NotPossible
+from holdfast.kinds import WORKER_KINDS, position
 from holdfast.market.store import MarketStore
 from holdfast.services.coordinator.catalogue.checkpoints import Checkpoint, Checkpoints
 from holdfast.services.coordinator.operations.lifecycle import RESUMABLE, Status
 from holdfast.services.coordinator.operations.records import (
-    WORKER_KINDS,
     Operation,
     checkpoint_ref,
     serialized,
-    short_name,
 )
 from holdfast.services.coordinator.operations.requests import answered
 from holdfast.services.coordinator.operations.store import Store
-from holdfast.services.coordinator.operations.transitions import Request
+from holdfast.services.coordinator.operations.transitions import Request, Transitions
 from holdfast.strategy import parse_strategy
 from holdfast.v1 import checkpoint_pb2
 
@@ -50,8 +49,11 @@ class Resumed:
 class Resuming:
     """`resume` for callers and for the automatic resume."""
 
-    def __init__(self, store: Store, checkpoints: Checkpoints, market_directory: Path) -> None:
+    def __init__(
+        self, store: Store, transitions: Transitions, checkpoints: Checkpoints, market_directory: Path
+    ) -> None:
         self._store = store
+        self._transitions = transitions
         self._checkpoints = checkpoints
         self._market = MarketStore(market_directory)
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -95,10 +97,10 @@ class Resuming:
             raise _not_resumable(operation)
         checkpoint = await self._choose(operation, named)
         changed = await self._check_market(operation, checkpoint, allow_data_change)
-        step = f"Resumed from {short_name(checkpoint)} (attempt {checkpoint.attempt})"
+        step = f"Resumed from {position(checkpoint)} (attempt {checkpoint.attempt})"
         message = f"{step}{'; the market data has changed since, as allowed' if changed else ''}"
         try:
-            moved = await self._store.resume(
+            moved = await self._transitions.resume(
                 operation,
                 checkpoint.checkpoint_id,
                 _spec(operation, allow_data_change),
@@ -158,7 +160,7 @@ class Resuming:
                     await self._store.record_event(
                         operation.id,
                         "CHECKPOINT_CORRUPTED",
-                        f"The checkpoint at {short_name(checkpoint)} is passed over: {error.message}",
+                        f"The checkpoint at {position(checkpoint)} is passed over: {error.message}",
                         {"checkpoint_id": checkpoint.checkpoint_id},
                     )
                     log.warning("Checkpoint passed over", checkpoint=checkpoint.checkpoint_id, error=error.message)
@@ -201,7 +203,7 @@ class Resuming:
 
     async def _check_market(self, operation: Operation, checkpoint: Checkpoint, allowed: bool) -> bool:
         """Whether the data has changed since, which has to be allowed. Where no market lies here, the worker looks."""
-        text = operation.training.strategy if operation.kind == "TRAINING" else operation.backtest.strategy
+        text = operation.run_spec.strategy
         if not checkpoint.data_digest or not text or not self._market.directory.is_dir():
             return False
         strategy = await asyncio.to_thread(parse_strategy, text)
@@ -215,7 +217,7 @@ class Resuming:
         if not allowed:
             raise NotPossible(
                 f"The market data of {', '.join(strategy.data.symbols)} has changed since the checkpoint at "
-                f"{short_name(checkpoint)}: the result would mix two histories. Import the old data again, or resume "
+                f"{position(checkpoint)}: the result would mix two histories. Import the old data again, or resume "
                 "with --allow-data-change, and the result will say so.",
                 reason="MARKET_DATA_CHANGED",
                 metadata={"operation_id": operation.id, "checkpoint_id": checkpoint.checkpoint_id},
@@ -224,7 +226,7 @@ class Resuming:
 
 
 def _spec(operation: Operation, allow_data_change: bool) -> bytes:
-    spec = operation.training if operation.kind == "TRAINING" else operation.backtest
+    spec = operation.run_spec
     spec.allow_data_change = allow_data_change
     return serialized(spec) or b""
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import structlog
 
 from holdfast.errors import Corrupted, InvalidRequest, LostRace, NotFound, NotPossible, Violation
+from holdfast.kinds import Kind
 from holdfast.market.store import MarketStore
 from holdfast.services.coordinator.operations.lifecycle import Status
 from holdfast.services.coordinator.operations.records import Operation, serialized
@@ -45,7 +46,7 @@ class Starting:
         strategy = await self._parse(spec.strategy)
         data = strategy.data
         await self._check_market(strategy, data.train.start, data.test.end)
-        return await self._create("TRAINING", strategy, serialized(spec) or b"", message.max_attempts, request)
+        return await self._create(Kind.TRAINING, strategy, serialized(spec) or b"", message.max_attempts, request)
 
     async def backtest(self, message: coordinator_service_pb2.StartBacktestRequest) -> Operation:
         """Raises InvalidRequest, NotFound (MODEL_NOT_FOUND), NotPossible (MODEL_MISMATCH, MODEL_NOT_READY)."""
@@ -62,7 +63,7 @@ class Starting:
             )
         given = await self._parse(spec.strategy) if spec.strategy else None
         model = await self._model(spec.model_operation_id, given)
-        strategy = given or await self._parse(model.training.strategy)
+        strategy = given or await self._parse(model.run_spec.strategy)
         if strategy.model_digest() != model.model_digest:
             raise NotPossible(
                 f"The model of {model.id} was trained for the strategy {model.strategy_name!r}, whose indicators, "
@@ -73,10 +74,10 @@ class Starting:
             )
         start, end = _span(spec, strategy)
         await self._check_market(strategy, start, end)
-        spec.strategy = spec.strategy or model.training.strategy
+        spec.strategy = spec.strategy or model.run_spec.strategy
         spec.model_operation_id = model.id
         spec.model_uri = operation_pb2.TrainingResult.FromString(model.result or b"").model_uri
-        return await self._create("BACKTEST", strategy, serialized(spec) or b"", message.max_attempts, request)
+        return await self._create(Kind.BACKTEST, strategy, serialized(spec) or b"", message.max_attempts, request)
 
     async def _create(
         self, kind: str, strategy: Strategy, spec: bytes, max_attempts: int, request: Request
@@ -116,7 +117,7 @@ class Starting:
     async def _model(self, operation_id: str, strategy: Strategy | None) -> Operation:
         if operation_id:
             model = await self._store.find(operation_id)
-            if model is None or model.kind != "TRAINING":
+            if model is None or model.kind is not Kind.TRAINING:
                 raise _no_model(f"There is no training {operation_id}.", operation_id)
             if model.status is not Status.COMPLETED:
                 raise NotPossible(

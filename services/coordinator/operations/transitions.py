@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from holdfast.errors import InternalError
+from holdfast.kinds import WORKER_KINDS
 from holdfast.services.coordinator.operations import lifecycle
 from holdfast.services.coordinator.operations.changes import Changes
 from holdfast.services.coordinator.operations.lifecycle import Cause, Status
-from holdfast.services.coordinator.operations.records import WORKER_KINDS, Event, Operation, plain, serialized
+from holdfast.services.coordinator.operations.records import Operation, plain, serialized
 from holdfast.services.coordinator.postgres.pool import Connection, Database
-from holdfast.services.coordinator.postgres.queries import query
+from holdfast.services.coordinator.postgres.queries import statement
 from holdfast.services.coordinator.workers import backoff
 from holdfast.v1 import operation_pb2, worker_pb2
 
@@ -36,33 +37,41 @@ class Request:
 
 
 class Transitions:
-    """What `store.Store` can write to an operation that exists."""
+    """What changes an operation that exists. `patient()` gives the same for background work."""
 
     def __init__(self, database: Database, changes: Changes) -> None:
-        self.database = database
-        self.changes = changes
+        self._database = database
+        self._changes = changes
+
+    def patient(self) -> Transitions:
+        """The same, waiting for a lost database as long as it takes."""
+        return Transitions(self._database.patient(), self._changes)
 
     async def claim_next(self, connection: Connection, offers: Sequence[Mapping[str, Any]]) -> Any | None:
         """Locks and returns the oldest queued row that an offer ({kind, capabilities}) fits. In a transaction."""
-        return await connection.fetchrow(query("next_in_queue"), status_names(lifecycle.QUEUED), list(offers))
+        queued = status_names(lifecycle.QUEUED)
+        return await connection.fetchrow(*statement("next_in_queue", statuses=queued, offers=list(offers)))
 
     async def claim(
         self, connection: Connection, row: Any, worker_id: str, incarnation: str, message: str
     ) -> Operation:
-        """Gives the locked row to a worker. Told to others by `announce` after the commit, unless it was requeued."""
-        statuses = status_names(lifecycle.sources(Cause.CLAIM, Status.RUNNING))
-        details = {"worker_id": worker_id}
-        moved = await connection.fetchrow(
-            query("claim"), row["id"], row["attempt"], statuses, Status.RUNNING.value, "CLAIMED", message, details,
-            worker_id, incarnation,
-        )  # fmt: skip
+        """Gives the locked row to a worker. Its caller publishes it after the commit, unless it was requeued."""
+        claim = statement(
+            "claim",
+            id=row["id"],
+            attempt=row["attempt"],
+            statuses=status_names(lifecycle.sources(Cause.CLAIM, Status.RUNNING)),
+            status=Status.RUNNING.value,
+            worker_id=worker_id,
+            incarnation=incarnation,
+            event="CLAIMED",
+            message=message,
+            details={"worker_id": worker_id},
+        )
+        moved = await connection.fetchrow(*claim)
         if moved is None:
             raise InternalError(f"The locked row of {row['id']} changed under its lock: a defect of Holdfast.")
         return Operation.from_row(moved)
-
-    def announce(self, operation: Operation, event_type: str, message: str, details: Details) -> None:
-        """Tells listeners of a write whose transaction has just been committed."""
-        self.changes.tell(operation, Event.of(operation, event_type, message, details))
 
     async def requeue(self, claimed: Operation, target: Status, reason: str, message: str) -> Operation | None:
         """Back into the queue under the next attempt: a run may have begun."""
@@ -76,25 +85,22 @@ class Transitions:
         self, cause: Cause, claimed: Operation, target: Status, reason: str, message: str
     ) -> Operation | None:
         failure = operation_pb2.Failure(reason=reason, message=message)
-        details = {"worker_id": claimed.worker_id, "reason": reason, "requeues": str(claimed.requeues + 1)}
         return await self._move(
-            "requeue", cause, claimed.id, claimed.attempt, target, "REQUEUE", message, details,
-            serialized(_plain_failure(failure)), plain(reason), cause in lifecycle.RAISES_ATTEMPT,
-            backoff.FIRST, backoff.LONGEST, claimed.requeues,
-        )  # fmt: skip
-
-    async def count_undelivered(self, operation_id: str) -> int:
-        """Claims in a row of which nobody knows whether the worker got them."""
-        row = await self.database.fetch_one("count_undelivered", operation_id)
-        return int(row["count"]) if row else 0
-
-    async def outdate(self, queued: Operation, attempt: int, message: str, details: Details) -> Operation | None:
-        """Gives a queued operation a later attempt, because a run of its present one has been seen."""
-        row = await self.database.fetch_one(
-            "outdate", queued.id, queued.attempt, status_names(lifecycle.QUEUED), attempt, DATABASE_BEHIND,
-            plain(message), plain_details(details),
-        )  # fmt: skip
-        return self.told(row, DATABASE_BEHIND, message, details)
+            "requeue",
+            cause,
+            claimed.id,
+            claimed.attempt,
+            target,
+            "REQUEUE",
+            message,
+            {"worker_id": claimed.worker_id, "reason": reason, "requeues": str(claimed.requeues + 1)},
+            failure=serialized(_plain_failure(failure)),
+            failure_reason=plain(reason),
+            begun=cause in lifecycle.RAISES_ATTEMPT,
+            first=backoff.FIRST,
+            longest=backoff.LONGEST,
+            requeues=claimed.requeues,
+        )
 
     async def end(
         self,
@@ -118,28 +124,47 @@ class Transitions:
         """
         if failure is not None:
             failure = _plain_failure(failure)
-        only_orphans = ORPHANED if cause in lifecycle.ONLY_ORPHANS else None
         return await self._move(
-            "finish", cause, operation_id, attempt, target, event_type, message, details or {},
-            result, serialized(failure), failure.reason if failure is not None else None, progress,
-            automatic_delay is not None, automatic_delay or 0.0, only_orphans, worker_id,
-        )  # fmt: skip
+            "finish",
+            cause,
+            operation_id,
+            attempt,
+            target,
+            event_type,
+            message,
+            details or {},
+            result=result,
+            failure=serialized(failure),
+            failure_reason=failure.reason if failure is not None else None,
+            progress=progress,
+            automatic=automatic_delay is not None,
+            delay=automatic_delay or 0.0,
+            only_reason=_only_reason(cause),
+            worker_id=worker_id,
+        )
 
     async def request_cancel(self, operation: Operation, message: str) -> Operation | None:
         """CANCELLING: the run is told to stop."""
+        target, event_type = Status.CANCELLING, "CANCEL_REQUESTED"
         return await self._move(
-            "request_cancel", Cause.CANCEL_RUN, operation.id, operation.attempt, Status.CANCELLING,
-            "CANCEL_REQUESTED", message, {},
-        )  # fmt: skip
+            "request_cancel", Cause.CANCEL_RUN, operation.id, operation.attempt, target, event_type, message, {}
+        )
 
     async def adopt(self, operation: Operation, cause: Cause, incarnation: str, message: str) -> Operation | None:
         """RUNNING again: its worker claims it."""
-        only_orphans = ORPHANED if cause in lifecycle.ONLY_ORPHANS else None
-        details = {"worker_id": operation.worker_id}
         return await self._move(
-            "adopt", cause, operation.id, operation.attempt, Status.RUNNING, "ADOPTED", message, details,
-            operation.worker_id, incarnation, only_orphans,
-        )  # fmt: skip
+            "adopt",
+            cause,
+            operation.id,
+            operation.attempt,
+            Status.RUNNING,
+            "ADOPTED",
+            message,
+            {"worker_id": operation.worker_id},
+            worker_id=operation.worker_id,
+            incarnation=incarnation,
+            only_reason=_only_reason(cause),
+        )
 
     async def resume(
         self,
@@ -157,43 +182,63 @@ class Transitions:
 
         `above`: an attempt that the new one must be greater than, whatever the row says.
         """
-        request_id = request.id if request is not None and request.id else None
-        known = {"checkpoint_id": checkpoint_id, "automatic": str(automatic).lower(), **(details or {})}
         return await self._move(
-            "resume", Cause.RESUME, operation.id, operation.attempt, Status.RESUMING, "RESUMED", message, known,
-            checkpoint_id, automatic, spec, request_id, request.digest if request is not None else None, above,
-        )  # fmt: skip
+            "resume",
+            Cause.RESUME,
+            operation.id,
+            operation.attempt,
+            Status.RESUMING,
+            "RESUMED",
+            message,
+            {"checkpoint_id": checkpoint_id, "automatic": str(automatic).lower(), **(details or {})},
+            checkpoint_id=checkpoint_id,
+            automatic=automatic,
+            spec=spec,
+            request_id=request.id if request is not None and request.id else None,
+            request_digest=request.digest if request is not None else None,
+            above=above,
+        )
 
     async def restart(self, message: str) -> list[Operation]:
         """At the coordinator's start: every RUNNING operation of a worker waits for that worker."""
-        sources = status_names(lifecycle.sources(Cause.RESTART, Status.PENDING_RECONCILIATION))
-        rows = await self.database.fetch(
-            "restart", sources, Status.PENDING_RECONCILIATION.value, list(WORKER_KINDS), message
+        event_type = "PENDING_RECONCILIATION"
+        rows = await self._database.fetch(
+            "restart",
+            statuses=status_names(lifecycle.sources(Cause.RESTART, Status.PENDING_RECONCILIATION)),
+            status=Status.PENDING_RECONCILIATION.value,
+            kinds=list(WORKER_KINDS),
+            event=event_type,
+            message=message,
         )
-        moved = [Operation.from_row(row) for row in rows]
-        for operation in moved:
-            self.announce(operation, "PENDING_RECONCILIATION", message, {})
-        return moved
+        moved = [self._changes.published(row, event_type, message, {}) for row in rows]
+        return [operation for operation in moved if operation is not None]
 
-    async def queued(self) -> list[tuple[str, int]]:
-        """Id and attempt of everything that waits for a worker."""
-        rows = await self.database.fetch("list_queued", status_names(lifecycle.QUEUED))
-        return [(row["id"], row["attempt"]) for row in rows]
+    # Without a change of status
 
-    async def raise_attempt(self, operation_id: str, attempt: int, above: int, message: str) -> Operation | None:
-        """A queued operation gets an attempt that is greater than `above`; its status stays."""
-        statuses = status_names(lifecycle.QUEUED)
-        row = await self.database.fetch_one(
-            "raise_attempt", operation_id, attempt, statuses, above, "ATTEMPT_RAISED", plain(message)
+    async def raise_attempt(
+        self, operation_id: str, attempt: int, above: int, event_type: str, message: str, details: Details
+    ) -> Operation | None:
+        """A queued operation gets an attempt that is greater than `above`, because that one has been seen."""
+        row = await self._database.fetch_one(
+            "raise_attempt",
+            id=operation_id,
+            attempt=attempt,
+            statuses=status_names(lifecycle.QUEUED),
+            above=above,
+            event=event_type,
+            message=plain(message),
+            details=plain_details(details),
         )
-        return self.told(row, "ATTEMPT_RAISED", message, {})
+        return self._changes.published(row, event_type, plain(message), plain_details(details))
 
     async def stop_automatic_resume(
         self, operation_id: str, attempt: int, event_type: str, message: str
     ) -> Operation | None:
         """Takes back the promise to continue by itself."""
-        row = await self.database.fetch_one("stop_automatic_resume", operation_id, attempt, event_type, plain(message))
-        return self.told(row, event_type, message, {})
+        row = await self._database.fetch_one(
+            "stop_automatic_resume", id=operation_id, attempt=attempt, event=event_type, message=plain(message)
+        )
+        return self._changes.published(row, event_type, plain(message), {})
 
     async def _move(
         self,
@@ -205,37 +250,24 @@ class Transitions:
         event_type: str,
         message: str,
         details: Details,
-        *rest: Any,
+        **rest: Any,
     ) -> Operation | None:
         statuses = status_names(lifecycle.sources(cause, target))
         if not statuses:
             raise InternalError(f"{cause.value} never leads to {target.value}: a defect of Holdfast.")
-        row = await self.database.fetch_one(
+        message, details = plain(message), plain_details(details)
+        row = await self._database.fetch_one(
             name,
-            operation_id,
-            attempt,
-            statuses,
-            target.value,
-            event_type,
-            plain(message),
-            plain_details(details),
-            *rest,
+            id=operation_id,
+            attempt=attempt,
+            statuses=statuses,
+            status=target.value,
+            event=event_type,
+            message=message,
+            details=details,
+            **rest,
         )
-        return self.told(row, event_type, message, details)
-
-    def told(self, row: Any | None, event_type: str, message: str, details: Details) -> Operation | None:
-        """Tells listeners of the row that a statement has returned, if it has."""
-        if row is None:
-            return None
-        operation = Operation.from_row(row)
-        if event_type != "REQUEUE" or is_told(operation.requeues):
-            self.announce(operation, event_type, plain(message), plain_details(details))
-        return operation
-
-
-def is_told(requeues: int) -> bool:
-    """Whether the story tells of so many requeues in a row, as requeue writes it: the 1st, 2nd, 4th, 8th, …."""
-    return requeues & (requeues - 1) == 0
+        return self._changes.published(row, event_type, message, details)
 
 
 def queue_status(operation: Operation) -> Status:
@@ -257,6 +289,11 @@ def status_names(statuses: Iterable[Status]) -> list[str]:
 def plain_details(details: Details) -> dict[str, str]:
     """As PostgreSQL can store them."""
     return {plain(key): plain(value) for key, value in details.items()}
+
+
+def _only_reason(cause: Cause) -> str | None:
+    """The reason that the operation must have failed for."""
+    return ORPHANED if cause in lifecycle.ONLY_ORPHANS else None
 
 
 def _plain_failure(failure: operation_pb2.Failure) -> operation_pb2.Failure:

@@ -65,6 +65,7 @@ TABLE: Mapping[type[BaseException], Kind] = {
     # The schema is not the one that this process has migrated: restored, dropped or changed below it. A start migrates.
     pg.UndefinedTableError: Kind.FATAL,
     pg.UndefinedColumnError: Kind.FATAL,
+    pg.UndefinedFunctionError: Kind.FATAL,
     pg.InvalidSchemaNameError: Kind.FATAL,
     # The server's files are damaged: every further write makes it worse.
     pg.DataCorruptedError: Kind.FATAL,
@@ -97,7 +98,7 @@ TABLE: Mapping[type[BaseException], Kind] = {
     pg.InvalidGrantorError: Kind.DEFECT,
     pg.InvalidRoleSpecificationError: Kind.DEFECT,
     pg.DependentPrivilegeDescriptorsStillExistError: Kind.DEFECT,
-    # Functions, triggers and foreign tables: the schema has none, so somebody has added them.
+    # Triggers and foreign tables, of which the schema has none, so that somebody has added them; and our one function.
     pg.TriggeredActionError: Kind.DEFECT,
     pg.TriggeredDataChangeViolationError: Kind.DEFECT,
     pg.SQLRoutineError: Kind.DEFECT,

@@ -19,7 +19,7 @@ import structlog
 from holdfast.errors import NotPossible, Unavailable
 from holdfast.services.coordinator.postgres.errors import CAUGHT
 from holdfast.services.coordinator.postgres.pool import CONNECT_TIMEOUT, Database
-from holdfast.services.coordinator.postgres.queries import query
+from holdfast.services.coordinator.postgres.queries import statement
 
 log = structlog.get_logger()
 
@@ -55,7 +55,9 @@ class Leadership:
                 holder = await self._database.fetch_one("newest_coordinator")
                 raise NotPossible(_taken(holder), reason="COORDINATOR_ALREADY_RUNS")
             await asyncio.sleep(RETRY_INTERVAL)
-        row = await self._database.fetch_one("take_term", socket.gethostname(), os.getpid(), self._listen)
+        row = await self._database.fetch_one(
+            "take_term", host=socket.gethostname(), process_id=os.getpid(), listen=self._listen
+        )
         self.term = int(row["term"]) if row else 0
         return self.term
 
@@ -110,7 +112,8 @@ class Leadership:
             self._connection = await database.dedicated()
         self._problem = ""
         try:
-            return bool(await self._connection.fetchval(query("try_lead"), LEADER_LOCK, timeout=CONNECT_TIMEOUT))
+            locked = statement("try_lead", key=LEADER_LOCK)
+            return bool(await self._connection.fetchval(*locked, timeout=CONNECT_TIMEOUT))
         except CAUGHT as error:
             self._problem = str(error) or type(error).__name__
             log.warning("Leadership lock not reached", reason=self._problem)

@@ -20,7 +20,7 @@ import tenacity
 
 from holdfast.errors import HoldfastError, InternalError, LostRace, NotPossible, Unavailable
 from holdfast.services.coordinator.postgres.errors import CAUGHT, Kind, classify
-from holdfast.services.coordinator.postgres.queries import query
+from holdfast.services.coordinator.postgres.queries import statement
 
 log = structlog.get_logger()
 
@@ -205,13 +205,20 @@ class Database:
 
         return await self.run(inside, once=once)
 
-    async def fetch(self, name: str, *arguments: Any) -> list[Any]:
-        """All rows of a named query."""
-        return await self.run(lambda connection: connection.fetch(query(name), *arguments))
+    async def fetch(self, name: str, /, **arguments: Any) -> list[Any]:
+        """All rows of a named query; its :names are the arguments."""
+        bound = statement(name, **arguments)
+        return await self.run(lambda connection: connection.fetch(*bound))
 
-    async def fetch_one(self, name: str, *arguments: Any) -> Any | None:
+    async def fetch_one(self, name: str, /, **arguments: Any) -> Any | None:
         """The first row of a named query, or None."""
-        return await self.run(lambda connection: connection.fetchrow(query(name), *arguments))
+        bound = statement(name, **arguments)
+        return await self.run(lambda connection: connection.fetchrow(*bound))
+
+    async def execute(self, name: str, /, **arguments: Any) -> None:
+        """A named query that returns nothing."""
+        bound = statement(name, **arguments)
+        await self.run(lambda connection: connection.execute(*bound))
 
     async def _run_once(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         try:

@@ -16,7 +16,7 @@ from holdfast.services.coordinator.catalogue.checkpoints import Checkpoints
 from holdfast.services.coordinator.operations.lifecycle import LIVE, QUEUED, Cause, Status
 from holdfast.services.coordinator.operations.records import Event, Operation, checkpoint_ref, failure
 from holdfast.services.coordinator.operations.store import Store
-from holdfast.services.coordinator.operations.transitions import queue_status, status_names
+from holdfast.services.coordinator.operations.transitions import Transitions, queue_status, status_names
 from holdfast.services.coordinator.postgres.pool import Connection, ConnectionLost
 from holdfast.services.coordinator.tasks import Tasks
 from holdfast.services.coordinator.workers.registry import Registry, Worker, offer
@@ -37,9 +37,16 @@ class Dispatcher:
     """`run` is its background task; `stop` lets no new run out while the coordinator drains."""
 
     def __init__(
-        self, store: Store, checkpoints: Checkpoints, registry: Registry, supervision: Supervision, tasks: Tasks
+        self,
+        store: Store,
+        transitions: Transitions,
+        checkpoints: Checkpoints,
+        registry: Registry,
+        supervision: Supervision,
+        tasks: Tasks,
     ) -> None:
         self._store = store
+        self._transitions = transitions
         self._checkpoints = checkpoints.patient()
         self._registry = registry
         self._supervision = supervision
@@ -88,7 +95,7 @@ class Dispatcher:
         offers = [offer(worker) for worker in self._registry.free_workers()]
         if self._stopped or not offers:
             return None
-        row = await self._store.database.fetch_one("next_due", status_names(QUEUED), offers)
+        row = await self._store.database.fetch_one("next_due", statuses=status_names(QUEUED), offers=offers)
         return float(row["seconds"]) if row and row["seconds"] is not None else None
 
     async def _wait(self, due: float | None) -> None:
@@ -108,13 +115,13 @@ class Dispatcher:
         chosen: list[Worker] = []
 
         async def work(connection: Connection) -> Operation | None:
-            row = await self._store.claim_next(connection, offers)
+            row = await self._transitions.claim_next(connection, offers)
             if row is None:
                 return None
             worker = _choose(free, row)
             chosen.append(worker)
             self._claiming = (row["id"], row["attempt"], worker.id, worker.incarnation)
-            return await self._store.claim(connection, row, worker.id, worker.incarnation, _words(worker))
+            return await self._transitions.claim(connection, row, worker.id, worker.incarnation, _words(worker))
 
         self._claiming = None
         # Once: a claim whose answer was lost must not be followed by another in its place.
@@ -124,7 +131,7 @@ class Dispatcher:
         worker = chosen[0]
         self._registry.assign(worker, operation.id, operation.attempt)
         if not operation.requeues:
-            self._store.announce(operation, "CLAIMED", _words(worker), {"worker_id": worker.id})
+            self._store.changes.publish(operation, "CLAIMED", _words(worker), {"worker_id": worker.id})
         task = self._tasks.start(f"deliver {operation.id}", self._deliver(operation, worker))
         self._delivering.add(task)
         task.add_done_callback(self._delivering.discard)
@@ -150,7 +157,7 @@ class Dispatcher:
         self._registry.confirm(worker, operation.id, operation.attempt)
         self._registry.took(worker)
         if operation.requeues:
-            # Its claim was not told: it might have been one of many.
+            # Its claim was not recorded: it might have been one of many.
             await self._store.patient().record_event(
                 operation.id, "CLAIMED", _words(worker), {"worker_id": worker.id}, attempt=operation.attempt, only=LIVE
             )
@@ -162,10 +169,10 @@ class Dispatcher:
         return checkpoint_ref(await self._checkpoints.get(operation.resume_checkpoint_id))
 
     async def _not_taken(self, operation: Operation, worker: Worker, error: HoldfastError) -> None:
-        store = self._store.patient()
+        transitions = self._transitions.patient()
         self._registry.release(worker, operation.id, operation.attempt)
         if not _will_pass(error):
-            await self._refused(store, operation, worker, error)
+            await self._refused(transitions, operation, worker, error)
             return
         self._registry.rest(worker)
         if isinstance(error, NotPossible):
@@ -173,18 +180,20 @@ class Dispatcher:
         if isinstance(error, LostRace):
             self.suspect_term()
         refused = _certainly_refused(error)
-        if not refused and await store.count_undelivered(operation.id) + 1 >= MOST_DELIVERIES:
-            await self._give_up(store, operation, worker, error)
+        if not refused and await self._store.patient().count_undelivered(operation.id) + 1 >= MOST_DELIVERIES:
+            await self._give_up(transitions, operation, worker, error)
             return
         message = f"Worker {worker.id} did not take the run: {error.message} It waits for a free slot again"
-        move = store.decline if refused else store.requeue
+        move = transitions.decline if refused else transitions.requeue
         moved = await move(operation, queue_status(operation), error.reason, message)
         self.wake()
         if moved is None and refused:
             # Cancelled meanwhile, and it never began: nobody will report its end.
-            await self._never_ran(store, operation)
+            await self._never_ran(transitions, operation)
 
-    async def _give_up(self, store: Store, operation: Operation, worker: Worker, error: HoldfastError) -> None:
+    async def _give_up(
+        self, transitions: Transitions, operation: Operation, worker: Worker, error: HoldfastError
+    ) -> None:
         again = (
             f"continue with `holdfast operations resume {operation.id}`" if operation.checkpoint else "start it again"
         )
@@ -194,40 +203,41 @@ class Dispatcher:
             f"Look at its log and at the network between it and the coordinator, then {again}."
         )
         log.error("Operation given up", operation=operation.id, attempt=operation.attempt, worker=worker.id)
-        await store.end(
+        await transitions.end(
             operation.id, operation.attempt, Cause.REFUSE, Status.FAILED, "FAILED", message,
             failure=failure("UNDELIVERABLE", message), details={"worker_id": worker.id, "reason": "UNDELIVERABLE"},
         )  # fmt: skip
 
-    async def _refused(self, store: Store, operation: Operation, worker: Worker, error: HoldfastError) -> None:
+    async def _refused(
+        self, transitions: Transitions, operation: Operation, worker: Worker, error: HoldfastError
+    ) -> None:
         """Another worker, or the same one later, would answer the same: waiting would be for ever."""
         message = f"Worker {worker.id} refused the run: {error.message}"
-        ended = await store.end(
+        ended = await transitions.end(
             operation.id, operation.attempt, Cause.REFUSE, Status.FAILED, "FAILED", message,
             failure=failure(error.reason, message), details={"worker_id": worker.id, "reason": error.reason},
         )  # fmt: skip
         if ended is None:
-            await self._never_ran(store, operation)
+            await self._never_ran(transitions, operation)
 
-    async def _never_ran(self, store: Store, operation: Operation) -> None:
+    async def _never_ran(self, transitions: Transitions, operation: Operation) -> None:
         message = "Cancelled before the run began"
-        await store.end(
+        await transitions.end(
             operation.id, operation.attempt, Cause.REFUSE, Status.CANCELLED, "CANCELLED", message,
             failure=failure("CANCELLED", message),
         )  # fmt: skip
 
     async def _requeue_lost_claim(self) -> None:
-        """A claim may have been committed although its answer was lost. Nobody was told of it, so nobody runs it."""
+        """A claim may have been committed although its answer was lost. It was not published, so nobody runs it."""
         if self._claiming is None:
             return
         operation_id, attempt, worker_id, incarnation = self._claiming
-        store = self._store.patient()
-        found = await store.find(operation_id)
+        found = await self._store.patient().find(operation_id)
         if found is None or (found.attempt, found.status) != (attempt, Status.RUNNING):
             return
         if (found.worker_id, found.incarnation) == (worker_id, incarnation):
             message = "The database was lost during the claim. It waits for a free slot again"
-            await store.requeue(found, queue_status(found), "DATABASE_UNAVAILABLE", message)
+            await self._transitions.patient().requeue(found, queue_status(found), "DATABASE_UNAVAILABLE", message)
 
 
 def _choose(free: list[Worker], row: Any) -> Worker:

@@ -15,7 +15,7 @@ from holdfast.services.coordinator.operations.lifecycle import ENDED, LIVE, Caus
 from holdfast.services.coordinator.operations.progress import ProgressBoard
 from holdfast.services.coordinator.operations.records import Operation, failure, plain, serialized
 from holdfast.services.coordinator.operations.store import Store
-from holdfast.services.coordinator.operations.transitions import ORPHANED, result_of
+from holdfast.services.coordinator.operations.transitions import ORPHANED, Transitions, result_of
 from holdfast.services.coordinator.workers.evidence import RESULT_NOT_VERIFIED, Evidence
 from holdfast.services.coordinator.workers.registry import Registry
 from holdfast.v1 import checkpoint_pb2, operation_pb2, worker_pb2
@@ -42,6 +42,7 @@ class Facts:
     def __init__(
         self,
         store: Store,
+        transitions: Transitions,
         checkpoints: Checkpoints,
         evidence: Evidence,
         registry: Registry,
@@ -49,6 +50,7 @@ class Facts:
         automatic_delay: float,
     ) -> None:
         self._store = store
+        self._transitions = transitions
         self._evidence = evidence
         self._checkpoints = checkpoints
         self._registry = registry
@@ -80,12 +82,12 @@ class Facts:
         return operation.status is not Status.CANCELLED
 
     async def notice(self, worker_id: str, run: worker_pb2.RunRef, notice: worker_pb2.RunNotice, fact: str) -> bool:
-        """An event of its own; told once, however often it is sent."""
-        told = await self._store.record_event(
+        """An event of its own; recorded once, however often it is sent."""
+        recorded = await self._store.record_event(
             run.operation_id, notice.type, notice.message, dict(notice.details),
             attempt=run.attempt, fact=fact, worker_id=worker_id,
         )  # fmt: skip
-        if told is not None:
+        if recorded is not None:
             return True
         operation = await self._store.find(run.operation_id)
         return operation is not None and _is_of(operation, worker_id, run)
@@ -137,7 +139,7 @@ class Facts:
                 details["exit_code"] = str(why.exit_code)
         # The second holds when the operation was declared an orphan too early: the worker was there all along.
         for cause in (Cause.FINISH, Cause.FINISH_LATE):
-            ended = await self._store.end(
+            ended = await self._transitions.end(
                 report.run.operation_id,
                 report.run.attempt,
                 cause,

@@ -13,12 +13,13 @@ from datetime import UTC, datetime
 
 import structlog
 
+from holdfast.kinds import position
 from holdfast.services.coordinator.catalogue.checkpoints import Checkpoints
 from holdfast.services.coordinator.operations.lifecycle import Cause, Status
 from holdfast.services.coordinator.operations.progress import ProgressBoard
-from holdfast.services.coordinator.operations.records import Operation, failure, short_name, timestamp
+from holdfast.services.coordinator.operations.records import Operation, failure, timestamp
 from holdfast.services.coordinator.operations.store import Store
-from holdfast.services.coordinator.operations.transitions import ORPHANED
+from holdfast.services.coordinator.operations.transitions import ORPHANED, Transitions
 from holdfast.services.coordinator.postgres.pool import ConnectionLost
 from holdfast.services.coordinator.workers.registry import Registry, Worker
 from holdfast.v1 import coordinator_service_pb2
@@ -35,6 +36,7 @@ class OrphanDetector:
     def __init__(
         self,
         store: Store,
+        transitions: Transitions,
         registry: Registry,
         checkpoints: Checkpoints,
         board: ProgressBoard,
@@ -46,6 +48,7 @@ class OrphanDetector:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._store = store
+        self._transitions = transitions
         self._registry = registry
         self._checkpoints = checkpoints
         self._board = board
@@ -102,7 +105,7 @@ class OrphanDetector:
         """FAILED, or CANCELLED when a cancel was under way; None: it moved on. `proof`: how we know so soon."""
         # Its worker may have saved more than it could tell.
         checkpoint = await self._checkpoints.discover(operation) or operation.checkpoint
-        saved = f"Checkpoint at {short_name(checkpoint)} available" if checkpoint else "No checkpoint available"
+        saved = f"Checkpoint at {position(checkpoint)} available" if checkpoint else "No checkpoint available"
         progress = self._board.take(operation.id, operation.attempt)
         if operation.status is Status.CANCELLING:
             message = f"Cancelled; its worker {operation.worker_id} is gone{f' ({proof})' if proof else ''}. {saved}"
@@ -114,7 +117,7 @@ class OrphanDetector:
                 message += f"; continue with `holdfast operations resume {operation.id}`"
             why = failure(ORPHANED, message)
             target = Status.FAILED
-        ended = await self._store.end(
+        ended = await self._transitions.end(
             operation.id,
             operation.attempt,
             Cause.ORPHAN,

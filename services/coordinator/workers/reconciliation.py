@@ -21,10 +21,11 @@ from enum import Enum
 
 import structlog
 
+from holdfast.kinds import Kind
 from holdfast.services.coordinator.operations.lifecycle import QUEUED, Cause, Status
 from holdfast.services.coordinator.operations.records import Operation, failure
 from holdfast.services.coordinator.operations.store import Store
-from holdfast.services.coordinator.operations.transitions import DATABASE_BEHIND, ORPHANED, queue_status
+from holdfast.services.coordinator.operations.transitions import DATABASE_BEHIND, ORPHANED, Transitions, queue_status
 from holdfast.services.coordinator.workers.orphans import OrphanDetector
 from holdfast.v1 import worker_pb2
 
@@ -48,8 +49,9 @@ class Verdict(Enum):
 class Reconciliation:
     """`reconcile` one run a worker names, `fail_unclaimed` what a dead incarnation ran, `restart` at the start."""
 
-    def __init__(self, store: Store, detector: OrphanDetector) -> None:
+    def __init__(self, store: Store, transitions: Transitions, detector: OrphanDetector) -> None:
         self._store = store
+        self._transitions = transitions
         self._detector = detector
 
     async def reconcile(self, worker_id: str, incarnation: str, run: worker_pb2.RunRef) -> Verdict:
@@ -76,7 +78,7 @@ class Reconciliation:
                 return Verdict.STOP
             late = cause is Cause.ADOPT_LATE
             message = f"Worker {worker_id} still runs it: {'it was declared lost too early' if late else 'it goes on'}"
-            if await self._store.adopt(operation, cause, incarnation, message) is not None:
+            if await self._transitions.adopt(operation, cause, incarnation, message) is not None:
                 log.info("Run adopted", late=late, **known)
                 return Verdict.GOES_ON
         return Verdict.STOP
@@ -106,7 +108,7 @@ class Reconciliation:
                 message = (
                     f"Worker {worker_id} never got the run: the coordinator stopped too early. It waits for a slot"
                 )
-                await self._store.requeue(operation, queue_status(operation), "UNDELIVERED", message)
+                await self._transitions.requeue(operation, queue_status(operation), "UNDELIVERED", message)
 
     async def _is_behind(self, operation: Operation, run: worker_pb2.RunRef, worker_id: str) -> bool:
         """Whether a queued operation has run already, at its attempt or a later one: the database has forgotten it.
@@ -118,7 +120,9 @@ class Reconciliation:
         message = f"{_behind(operation, run.attempt, worker_id)}. That run is stopped; the next one begins behind it"
         log.warning("Run that the database has forgotten stopped", operation=operation.id, attempt=run.attempt)
         details = {"worker_id": worker_id, "run_attempt": str(run.attempt)}
-        await self._store.outdate(operation, run.attempt + 1, message, details)
+        await self._transitions.raise_attempt(
+            operation.id, operation.attempt, run.attempt, DATABASE_BEHIND, message, details
+        )
         return True
 
     async def _forgotten(self, operation: Operation, attempt: int, worker_id: str) -> None:
@@ -129,7 +133,7 @@ class Reconciliation:
 
     async def restart(self, research_policy: str) -> list[Operation]:
         """At the coordinator's start, before anybody can register."""
-        waiting = await self._store.restart(RESTARTED)
+        waiting = await self._transitions.restart(RESTARTED)
         for operation in await self._store.local_live():
             await self._restart_local(operation, research_policy)
         return waiting
@@ -143,14 +147,14 @@ class Reconciliation:
 
     async def _restart_local(self, operation: Operation, policy: str) -> None:
         """What ran inside the coordinator died with it. A research that is to resume is left to the research engine."""
-        if operation.kind != "RESEARCH":
+        if operation.kind is not Kind.RESEARCH:
             message = CHILD_ORPHANED
         elif policy == "fail":
             saved = "checkpoint available for resume" if operation.checkpoint else "no checkpoint available"
             message = f"Coordinator restarted - {saved}"
         else:
             return
-        await self._store.end(
+        await self._transitions.end(
             operation.id, operation.attempt, Cause.ORPHAN, Status.FAILED, ORPHANED, message,
             failure=failure(ORPHANED, message),
         )  # fmt: skip

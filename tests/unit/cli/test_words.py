@@ -8,7 +8,7 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from holdfast.cli import words
-from holdfast.v1 import checkpoint_pb2, operation_pb2
+from holdfast.v1 import operation_pb2
 
 
 @pytest.mark.parametrize(
@@ -39,12 +39,6 @@ def test_sizes(count: int, text: str) -> None:
 )
 def test_numbers(value: float, text: str) -> None:
     assert words.number(value) == text
-
-
-def test_positions() -> None:
-    assert words.position(None) == ""
-    assert words.position(checkpoint_pb2.Checkpoint(unit_name="epoch", unit=29)) == "epoch 29"
-    assert words.position(checkpoint_pb2.Checkpoint(unit_name="epoch", unit=3, step=120)) == "epoch 3 step 120"
 
 
 def test_progress_counts_the_steps_inside_a_unit() -> None:

@@ -54,6 +54,7 @@ def test_every_class_is_caught_and_classified() -> None:
         (asyncpg.CharacterNotInRepertoireError("a NUL"), Kind.DEFECT),
         (asyncpg.PostgresError("of no class at all"), Kind.DEFECT),
         (asyncpg.UndefinedTableError(), Kind.FATAL),
+        (asyncpg.UndefinedFunctionError(), Kind.FATAL),
         (asyncpg.InvalidPasswordError(), Kind.FATAL),
         (asyncpg.DataCorruptedError(), Kind.FATAL),
     ],

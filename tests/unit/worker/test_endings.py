@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from holdfast.v1 import checkpoint_pb2, operation_pb2, worker_pb2
-from holdfast.worker.endings import Ending, StopReason, conclude, describe
+from holdfast.worker.endings import Ending, StopReason, conclude
 from holdfast.worker.host.executor import Exit
 
 RUN = worker_pb2.RunRef(operation_id="op-1", attempt=2)
@@ -144,10 +144,3 @@ def test_a_process_that_the_kernel_holds_is_told_as_that() -> None:
         finished = end(None, held, stop=stop, signals_sent={15, 9}, checkpoint=CHECKPOINT)
         assert finished.failure.reason == reason
         assert "was killed but waits inside the kernel (state D)" in finished.failure.message
-
-
-def test_describing_a_checkpoint() -> None:
-    assert describe(None) == ""
-    assert describe(CHECKPOINT) == "epoch 29"
-    inside = checkpoint_pb2.Checkpoint(checkpoint_id="op-1/1-3.120", unit_name="epoch", unit=3, step=120)
-    assert describe(inside) == "epoch 3 step 120"
