@@ -71,10 +71,11 @@ class House:
 
     def __init__(self, runner: asyncio.Runner, database: Database, directory: Path) -> None:
         self.runner = runner
+        self.database = database
         self.store = Store(database, Changes())
-        self.checkpoints = Checkpoints(self.store, open_store(str(directory)))
+        self.checkpoints = Checkpoints(self.store, database, open_store(str(directory)))
         self.registry = Registry()
-        self.board = ProgressBoard(self.store, lambda *_: None, lambda *_: None)
+        self.board = ProgressBoard(self.store, lambda: None)
         self.detector = OrphanDetector(
             self.store, self.registry, self.checkpoints, self.board, timeout=60, interval=15, automatic_delay=2
         )
@@ -191,7 +192,7 @@ class LifeCycle(RuleBasedStateMachine):
                 return None
             return await store.claim(connection, row, worker, str(process.incarnation), "given")
 
-        operation = self.do(store.database.transaction(work, once=True))
+        operation = self.do(self.house.database.transaction(work, once=True))
         if operation is None:
             return
         if arrives:
@@ -339,7 +340,7 @@ class LifeCycle(RuleBasedStateMachine):
     def one_live_attempt_and_it_is_the_newest(self) -> None:
         for operation_id, operation in self.rows.items():
             text = "SELECT attempt FROM attempts WHERE operation_id = $1 AND end_time IS NULL"
-            database = self.house.store.database
+            database = self.house.database
             live = self.do(database.run(lambda c: c.fetch(text, operation_id)))  # noqa: B023 - awaited at once
             expected = [operation.attempt] if operation.status in LIVE else []
             assert [row["attempt"] for row in live] == expected
@@ -356,7 +357,7 @@ class LifeCycle(RuleBasedStateMachine):
     def teardown(self) -> None:
         # Other examples share the database; restart and fail_unclaimed must not meet this one's operations.
         text = "DELETE FROM operations WHERE id LIKE $1"
-        self.do(self.house.store.database.run(lambda c: c.execute(text, f"{self.tag}-%")))
+        self.do(self.house.database.run(lambda c: c.execute(text, f"{self.tag}-%")))
 
 
 def test_life_cycle(postgres: TestServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

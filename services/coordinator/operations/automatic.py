@@ -16,7 +16,7 @@ from holdfast.services.coordinator.operations.records import Event, Operation, s
 from holdfast.services.coordinator.operations.resume import Resuming
 from holdfast.services.coordinator.operations.store import Store
 from holdfast.services.coordinator.operations.transitions import Request
-from holdfast.services.coordinator.postgres.pool import ConnectionLost
+from holdfast.services.coordinator.postgres.pool import Database
 
 log = structlog.get_logger()
 
@@ -24,7 +24,6 @@ FIRST_DELAY = 2.0  # seconds, doubled with every automatic resume
 # So many attempts in a row that ended where they began are a crash loop.
 IDLE_ATTEMPTS = 2
 LONGEST_SLEEP = 60.0  # seconds
-RETRY = 1.0  # seconds
 
 NOBODY = Request("", "AutomaticResume", "")
 
@@ -32,8 +31,9 @@ NOBODY = Request("", "AutomaticResume", "")
 class AutomaticResume:
     """`run` is its background task; it sleeps until the next promise is due."""
 
-    def __init__(self, store: Store, resuming: Resuming) -> None:
-        self._store = store.patient()
+    def __init__(self, store: Store, database: Database, resuming: Resuming) -> None:
+        self._store = store
+        self._database = database
         self._resuming = resuming
         self._wake = asyncio.Event()
         store.changes.listen(self._changed)
@@ -42,7 +42,7 @@ class AutomaticResume:
         """For ever."""
         while True:
             self._wake.clear()
-            rows = await self._store.database.fetch("list_automatic_resumes")
+            rows = await self._database.fetch("list_automatic_resumes")
             for row in rows:
                 if row["due_in"] <= 0:
                     await self._continue(row["id"], row["attempt"])
@@ -66,17 +66,13 @@ class AutomaticResume:
                 return
         try:
             await self._resuming.resume(operation_id, NOBODY, automatic=True)
-        except ConnectionLost as error:
-            log.warning("Automatic resume waits for the database", operation=operation_id, error=error.message)
-            await asyncio.sleep(RETRY)
-            self._wake.set()
         except LostRace:
             log.info("Automatic resume lost the race", operation=operation_id)
         except (HoldfastError, OSError) as error:
             await self._stop(operation, str(error))
 
     async def _idle_attempts(self, operation: Operation, checkpoint_id: str) -> int:
-        row = await self._store.database.fetch_one("count_idle_attempts", operation.id, checkpoint_id)
+        row = await self._database.fetch_one("count_idle_attempts", operation.id, checkpoint_id)
         return int(row["count"]) if row else 0
 
     async def _stop(self, operation: Operation, why: str) -> None:

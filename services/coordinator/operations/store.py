@@ -44,11 +44,7 @@ class Filter:
 
 
 class Store(Transitions):
-    """All reads and writes of operations; `patient()` gives the same for background work."""
-
-    def patient(self) -> Store:
-        """The same store, waiting for a lost database as long as it takes."""
-        return Store(self.database.patient(), self.changes)
+    """All reads and writes of operations."""
 
     # Reading
 

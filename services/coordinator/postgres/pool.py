@@ -10,7 +10,7 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -20,6 +20,7 @@ import tenacity
 
 from holdfast.errors import HoldfastError, InternalError, LostRace, NotPossible, Unavailable
 from holdfast.services.coordinator.postgres.errors import CAUGHT, Kind, classify
+from holdfast.services.coordinator.postgres.patience import patience
 from holdfast.services.coordinator.postgres.queries import query
 
 log = structlog.get_logger()
@@ -31,8 +32,6 @@ OLDEST_SERVER = 14
 CONNECT_TIMEOUT = 5.0  # seconds
 COMMAND_TIMEOUT = 10.0  # seconds
 POOL_SIZE = 10
-# How long a caller's request may wait for a lost database before it answers UNAVAILABLE.
-REQUEST_PATIENCE = 1.0  # seconds
 
 # The pause without a failure after which the database counts as well; waiting statements try again sooner.
 QUIET = 3.0  # seconds
@@ -105,11 +104,10 @@ class Health:
 
 @dataclass(frozen=True)
 class Database:
-    """A pool and how patient its user is: seconds to go on trying after a loss, None for ever."""
+    """A pool. How long it goes on trying after a loss is the caller's `patience`."""
 
     pool: Any
     url: str = field(repr=False)
-    patience: float | None = REQUEST_PATIENCE
     on_loss: list[Callable[[], None]] = field(default_factory=list)
     health: Health = field(default_factory=Health)
 
@@ -146,10 +144,6 @@ class Database:
             )
         return cls(pool, url)
 
-    def patient(self) -> Database:
-        """The same pool for background work: it outlasts any outage."""
-        return replace(self, patience=None)
-
     async def dedicated(self) -> Connection:
         """A connection outside the pool, for what belongs to a session. Raises ConnectionLost."""
 
@@ -181,11 +175,10 @@ class Database:
 
         Raises ConnectionLost when patience ends, domain errors for violated constraints, InternalError for a defect.
         """
-        stop: Any = tenacity.stop_never
+        seconds = patience()
+        stop: Any = tenacity.stop_never if seconds is None else tenacity.stop_after_delay(seconds)
         if once:
             stop = tenacity.stop_after_attempt(1)
-        elif self.patience is not None:
-            stop = tenacity.stop_after_delay(self.patience)
         async for attempt in tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception_type(ConnectionLost),
             wait=tenacity.wait_random_exponential(multiplier=0.05, max=LONGEST_WAIT),

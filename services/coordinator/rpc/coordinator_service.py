@@ -18,7 +18,7 @@ from holdfast.services.coordinator.operations.resume import Resuming
 from holdfast.services.coordinator.operations.start import MAX_ATTEMPTS, Starting
 from holdfast.services.coordinator.operations.store import Filter, Store
 from holdfast.services.coordinator.operations.watch import Watch
-from holdfast.services.coordinator.postgres.pool import ConnectionLost
+from holdfast.services.coordinator.postgres.pool import ConnectionLost, Health
 from holdfast.services.coordinator.rpc.pages import make_token, read_token
 from holdfast.services.coordinator.rpc.validation import ADDRESS, MAX_STRATEGY, Fields
 from holdfast.services.coordinator.workers.admission import Admission
@@ -43,6 +43,7 @@ class CoordinatorServicer(coordinator_service_pb2_grpc.CoordinatorServiceService
         self,
         *,
         store: Store,
+        health: Health,
         board: ProgressBoard,
         starting: Starting,
         watch: Watch,
@@ -57,6 +58,7 @@ class CoordinatorServicer(coordinator_service_pb2_grpc.CoordinatorServiceService
         store_url: str,
     ) -> None:
         self._store = store
+        self._health = health
         self._board = board
         self._starting = starting
         self._watch = watch
@@ -205,7 +207,6 @@ class CoordinatorServicer(coordinator_service_pb2_grpc.CoordinatorServiceService
             counts, connected = await self._store.count_by_status(within=STATUS_TIMEOUT), True
         except ConnectionLost:
             counts, connected = {}, False
-        health = self._store.database.health
         return pb.GetSystemStatusResponse(
             version=__version__,
             start_time=timestamp(self._start_time),
@@ -218,8 +219,8 @@ class CoordinatorServicer(coordinator_service_pb2_grpc.CoordinatorServiceService
             stale_messages_refused=self._registry.stale_messages,
             refused_messages=self._registry.refusals.counts,
             store_url=self._store_url,
-            database_lost_time=timestamp(health.lost_time),
-            database_error=health.words,
+            database_lost_time=timestamp(self._health.lost_time),
+            database_error=self._health.words,
         )
 
     def _message(self, operation: Operation) -> operation_pb2.Operation:

@@ -19,6 +19,7 @@ from holdfast.services.coordinator.operations.progress import ProgressBoard
 from holdfast.services.coordinator.operations.records import Operation, failure, short_name, timestamp
 from holdfast.services.coordinator.operations.store import Store
 from holdfast.services.coordinator.operations.transitions import ORPHANED
+from holdfast.services.coordinator.postgres.patience import impatient
 from holdfast.services.coordinator.postgres.pool import ConnectionLost
 from holdfast.services.coordinator.workers.registry import Registry, Worker
 from holdfast.v1 import coordinator_service_pb2
@@ -70,7 +71,8 @@ class OrphanDetector:
                 # Never sleep past the moment at which a suspect's time is over.
                 await self._sleep(self._interval)
                 try:
-                    await self.check()
+                    with impatient():  # an outage has to end the check, since its time counts for nobody
+                        await self.check()
                 except ConnectionLost as error:
                     log.warning("Orphan check failed", error=error.message)
                     self._start_over()
