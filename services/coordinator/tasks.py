@@ -22,7 +22,7 @@ from typing import Any
 
 import structlog
 
-from holdfast.services.coordinator.postgres.patience import be_patient
+from holdfast.services.coordinator.postgres.patience import PATIENCE
 
 log = structlog.get_logger()
 
@@ -38,7 +38,7 @@ class Tasks:
         self._sleep = sleep
         # A task that a call starts outlives it, and every outage: it has neither the log lines nor the patience of one.
         self._context = contextvars.copy_context()
-        self._context.run(be_patient)
+        self._context.run(PATIENCE.set, None)
 
     def essential(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Runs `work` until it returns, is cancelled, or takes the process down."""

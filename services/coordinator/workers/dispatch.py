@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
 
 import structlog
 
@@ -21,7 +20,8 @@ from holdfast.services.coordinator.operations.transitions import queue_status, s
 from holdfast.services.coordinator.postgres.pool import Connection, ConnectionLost, Database
 from holdfast.services.coordinator.tasks import Tasks
 from holdfast.services.coordinator.workers.links import Links
-from holdfast.services.coordinator.workers.registry import Registry, Worker, offer
+from holdfast.services.coordinator.workers.registry import Registry
+from holdfast.services.coordinator.workers.worker import Worker, choose, offer
 from holdfast.v1 import checkpoint_pb2
 
 log = structlog.get_logger()
@@ -120,7 +120,7 @@ class Dispatcher:
             row = await self._store.claim_next(connection, offers)
             if row is None:
                 return None
-            worker = _choose(free, row)
+            worker = choose(free, row)
             chosen.append(worker)
             self._claiming = (row["id"], row["attempt"], worker.id, worker.incarnation)
             return await self._store.claim(connection, row, worker.id, worker.incarnation, _words(worker))
@@ -173,7 +173,10 @@ class Dispatcher:
     async def _not_taken(self, operation: Operation, worker: Worker, error: HoldfastError) -> None:
         self._registry.release(worker, operation.id, operation.attempt)
         if not _will_pass(error):
-            await self._refused(operation, worker, error)
+            # Another worker, or the same one later, would answer the same: waiting would be for ever.
+            message = f"Worker {worker.id} refused the run: {error.message}"
+            if await self._fail(operation, worker, error.reason, message) is None:
+                await self._never_ran(operation)
             return
         self._registry.rest(worker)
         if isinstance(error, NotPossible):
@@ -202,20 +205,13 @@ class Dispatcher:
             f"Look at its log and at the network between it and the coordinator, then {again}."
         )
         log.error("Operation given up", operation=operation.id, attempt=operation.attempt, worker=worker.id)
-        await self._store.end(
-            operation.id, operation.attempt, Cause.REFUSE, Status.FAILED, "FAILED", message,
-            failure=failure("UNDELIVERABLE", message), details={"worker_id": worker.id, "reason": "UNDELIVERABLE"},
-        )  # fmt: skip
+        await self._fail(operation, worker, "UNDELIVERABLE", message)
 
-    async def _refused(self, operation: Operation, worker: Worker, error: HoldfastError) -> None:
-        """Another worker, or the same one later, would answer the same: waiting would be for ever."""
-        message = f"Worker {worker.id} refused the run: {error.message}"
-        ended = await self._store.end(
+    async def _fail(self, operation: Operation, worker: Worker, reason: str, message: str) -> Operation | None:
+        return await self._store.end(
             operation.id, operation.attempt, Cause.REFUSE, Status.FAILED, "FAILED", message,
-            failure=failure(error.reason, message), details={"worker_id": worker.id, "reason": error.reason},
+            failure=failure(reason, message), details={"worker_id": worker.id, "reason": reason},
         )  # fmt: skip
-        if ended is None:
-            await self._never_ran(operation)
 
     async def _never_ran(self, operation: Operation) -> None:
         message = "Cancelled before the run began"
@@ -235,17 +231,6 @@ class Dispatcher:
         if (found.worker_id, found.incarnation) == (worker_id, incarnation):
             message = "The database was lost during the claim. It waits for a free slot again"
             await self._store.requeue(found, queue_status(found), "DATABASE_UNAVAILABLE", message)
-
-
-def _choose(free: list[Worker], row: Any) -> Worker:
-    """The emptiest that fits, but for a resume rather not the worker that had it last."""
-    fit = [
-        worker
-        for worker in free
-        if worker.operation_kind == row["kind"] and worker.capabilities.issuperset(row["requirements"])
-    ]
-    others = [worker for worker in fit if worker.id != row["worker_id"]]
-    return (others or fit)[0]
 
 
 def _will_pass(error: HoldfastError) -> bool:

@@ -16,7 +16,7 @@ from holdfast.artifacts.checkpoint import checkpoint_from_manifest
 from holdfast.artifacts.manifest import read_manifest
 from holdfast.artifacts.store import Store as ArtifactStore
 from holdfast.errors import HoldfastError, InvalidRequest, NotFound, Unavailable
-from holdfast.services.coordinator.postgres.patience import patience
+from holdfast.services.coordinator.postgres.patience import PATIENCE
 from holdfast.v1 import checkpoint_pb2, operation_pb2, worker_pb2
 
 log = structlog.get_logger()
@@ -85,7 +85,7 @@ class Evidence:
             try:
                 return await asyncio.to_thread(self._read, path, digest)
             except (OSError, Unavailable) as error:
-                if patience() is not None:
+                if PATIENCE.get() is not None:
                     raise _away(self._artifacts, error) from error
                 if wait == FIRST_WAIT:
                     log.warning("Fact waits for the artifact store", path=path, error=str(error))

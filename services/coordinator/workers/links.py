@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from holdfast.services.coordinator.workers.link import WorkerLink
-from holdfast.services.coordinator.workers.registry import Worker
+from holdfast.services.coordinator.workers.worker import Worker
 
 
 class Links:

@@ -19,9 +19,10 @@ from holdfast.services.coordinator.operations.progress import ProgressBoard
 from holdfast.services.coordinator.operations.records import Operation, failure, short_name, timestamp
 from holdfast.services.coordinator.operations.store import Store
 from holdfast.services.coordinator.operations.transitions import ORPHANED
-from holdfast.services.coordinator.postgres.patience import impatient
+from holdfast.services.coordinator.postgres.patience import REQUEST_PATIENCE, patient
 from holdfast.services.coordinator.postgres.pool import ConnectionLost
-from holdfast.services.coordinator.workers.registry import Registry, Worker
+from holdfast.services.coordinator.workers.registry import Registry
+from holdfast.services.coordinator.workers.worker import Worker
 from holdfast.v1 import coordinator_service_pb2
 
 log = structlog.get_logger()
@@ -71,7 +72,7 @@ class OrphanDetector:
                 # Never sleep past the moment at which a suspect's time is over.
                 await self._sleep(self._interval)
                 try:
-                    with impatient():  # an outage has to end the check, since its time counts for nobody
+                    with patient(REQUEST_PATIENCE):  # an outage has to end the check, since its time counts for nobody
                         await self.check()
                 except ConnectionLost as error:
                     log.warning("Orphan check failed", error=error.message)

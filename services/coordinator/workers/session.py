@@ -7,7 +7,7 @@ import asyncio
 import structlog
 
 from holdfast.services.coordinator.workers.link import Stream, WorkerLink
-from holdfast.services.coordinator.workers.registry import Worker
+from holdfast.services.coordinator.workers.worker import Worker
 from holdfast.v1 import worker_pb2
 
 log = structlog.get_logger()

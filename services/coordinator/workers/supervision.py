@@ -17,8 +17,9 @@ from holdfast.services.coordinator.workers.border import Border
 from holdfast.services.coordinator.workers.intake import Intake
 from holdfast.services.coordinator.workers.link import Stream
 from holdfast.services.coordinator.workers.links import Links
-from holdfast.services.coordinator.workers.registry import Registry, Worker
+from holdfast.services.coordinator.workers.registry import Registry
 from holdfast.services.coordinator.workers.session import Session
+from holdfast.services.coordinator.workers.worker import Worker
 from holdfast.v1 import worker_pb2
 
 log = structlog.get_logger()
