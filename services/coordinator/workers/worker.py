@@ -10,10 +10,7 @@ from holdfast.services.coordinator.operations.records import timestamp
 from holdfast.v1 import worker_pb2
 
 # What each kind of worker runs.
-RUNS = {
-    worker_pb2.WORKER_KIND_TRAINER: "TRAINING",
-    worker_pb2.WORKER_KIND_BACKTESTER: "BACKTEST",
-}
+RUNS = {worker_pb2.WORKER_KIND_TRAINER: "TRAINING", worker_pb2.WORKER_KIND_BACKTESTER: "BACKTEST"}
 # A worker that is gone for so long is no longer listed: one that had runs, which people will look for; one that had
 # none; and one that was never there, since whoever registered it could not be dialled.
 FORGET_AFTER, FORGET_IDLE_AFTER, FORGET_GHOST_AFTER = 3600.0, 300.0, 10.0  # seconds
