@@ -22,6 +22,8 @@ from typing import Any
 
 import structlog
 
+from holdfast.services.coordinator.postgres.patience import PATIENCE
+
 log = structlog.get_logger()
 
 # Housekeeping that met a defect begins again after this, doubled each time.
@@ -34,8 +36,9 @@ class Tasks:
     def __init__(self, group: asyncio.TaskGroup, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         self._group = group
         self._sleep = sleep
-        # A task that a call starts outlives it: its log lines must not carry that call's context.
+        # A task that a call starts outlives it, and every outage: it has neither the log lines nor the patience of one.
         self._context = contextvars.copy_context()
+        self._context.run(PATIENCE.set, None)
 
     def essential(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Runs `work` until it returns, is cancelled, or takes the process down."""

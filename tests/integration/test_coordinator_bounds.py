@@ -90,7 +90,7 @@ async def test_watches_beyond_the_limit_are_refused_and_a_closed_one_makes_room(
 async def test_more_facts_than_can_wait_come_with_the_next_stream(
     caller: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("holdfast.services.coordinator.workers.supervision.FACTS_WAITING", 5)
+    monkeypatch.setattr("holdfast.services.coordinator.workers.session.FACTS_WAITING", 5)
     async with ScriptedWorker(caller.address) as worker:
         await worker.register()
         operation_id = (await caller.start()).operation_id
@@ -111,12 +111,12 @@ async def test_more_facts_than_can_wait_come_with_the_next_stream(
 async def test_a_worker_that_does_not_read_loses_its_stream_and_no_memory_is_spent(
     caller: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("holdfast.services.coordinator.workers.supervision.ORDERS_WAITING", 10)
+    monkeypatch.setattr("holdfast.services.coordinator.workers.session.ORDERS_WAITING", 10)
     async with ScriptedWorker(caller.address) as worker:
         await worker.register()
         known = caller.rooms.registry.find("worker-1")
         assert known is not None
         before = len(worker.epochs)
         for number in range(100):
-            caller.rooms.supervision.stop_run(known, ref(f"op-{number}", 1), "x" * 1000)
+            caller.rooms.supervision._sessions[known.id].stop_run(ref(f"op-{number}", 1), "x" * 1000)
         await until(lambda: len(worker.epochs) > before and known.connected, "another stream")

@@ -40,7 +40,7 @@ async def test_the_first_of_an_attempt_is_told_and_every_one_is_kept(caller: Cal
             assert now.checkpoint.checkpoint_id == checkpoint.checkpoint_id
             assert now.update_time.ToNanoseconds() > before.update_time.ToNanoseconds()
         assert await caller.events(operation.operation_id) == ["CREATED", "CLAIMED", "CHECKPOINT_SAVED"]
-        rows = await caller.rooms.store.database.fetch("list_checkpoints_of", operation_id=operation.operation_id)
+        rows = await caller.rooms.database.fetch("list_checkpoints_of", operation_id=operation.operation_id)
         assert [row["unit"] for row in rows] == [5, 4]
         worker.runs.clear()
         await worker.settled(worker.fact(run_finished=failed(operation.operation_id, 1, signal=9)))
@@ -64,7 +64,7 @@ async def test_one_is_told_again_when_the_time_has_passed(caller: Caller) -> Non
             "UPDATE operation_events SET time = time - interval '2 hours' "
             "WHERE operation_id = $1 AND type = 'CHECKPOINT_SAVED'"
         )
-        await caller.rooms.store.database.run(lambda connection: connection.execute(aged, operation.operation_id))
+        await caller.rooms.database.run(lambda connection: connection.execute(aged, operation.operation_id))
         for unit in (3, 4):
             await save(caller, worker, operation.operation_id, 1, unit)
         events = await caller.rooms.store.events(operation.operation_id, 0)

@@ -74,7 +74,7 @@ async def test_a_claim_waits_for_space(database_url: str, tmp_path: Path) -> Non
         operation_id = (await caller.start()).operation_id
         await fill_disk(database_url)
         await worker.register()
-        before = caller.rooms.store.database.health
+        before = caller.rooms.database.health
         await until(lambda: before.failing, "the dispatcher to meet the full disk")
         await make_space(database_url)
         assert (await worker.assigned())[0] == operation_id

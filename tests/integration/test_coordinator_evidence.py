@@ -104,7 +104,7 @@ async def test_a_checkpoint_is_believed_only_as_the_store_holds_it(caller: Calle
         lying.size_bytes, lying.data_digest, lying.unit_name = 1, "other", "bar"
         await worker.settled(worker.fact(checkpoint_saved=saved(lying)))
         kept = (await caller.get(operation_id)).checkpoint
-        assert (kept.size_bytes, kept.data_digest, kept.unit_name) == (true.size_bytes, "", "term")
+        assert (kept.size_bytes, kept.data_digest, kept.unit_name) == (true.size_bytes, "", "epoch")
         # Told again after its directory has gone to a later one's: nothing to complain about.
         for unit in (6, 7):
             await worker.settled(worker.fact(checkpoint_saved=saved(caller.write_checkpoint(operation_id, 1, unit))))

@@ -36,7 +36,7 @@ class Clock:
 def detector_of(caller: Caller, clock: Clock, timeout: float = 60.0, interval: float = 15.0) -> OrphanDetector:
     """A second detector over the same rooms, with a clock of its own."""
     rooms = caller.rooms
-    checkpoints = Checkpoints(rooms.store, open_store(str(caller.home / "store")))
+    checkpoints = Checkpoints(rooms.store, rooms.database, open_store(str(caller.home / "store")))
     return OrphanDetector(
         rooms.store, rooms.transitions, rooms.registry, checkpoints, rooms.board,
         timeout=timeout, interval=interval, automatic_delay=automatic.FIRST_DELAY, clock=clock,

@@ -32,7 +32,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def rows(caller: Caller, text: str, *arguments: Any) -> list[Any]:
-    found: list[Any] = await caller.rooms.store.database.run(lambda connection: connection.fetch(text, *arguments))
+    found: list[Any] = await caller.rooms.database.run(lambda connection: connection.fetch(text, *arguments))
     return found
 
 

@@ -324,7 +324,7 @@ async def test_sweep_takes_the_old_and_the_nameless_and_goes_on_after_a_failure(
     assert (store / "training-unknown" / "1-1").exists()
     assert young.exists()
     assert not wet.deleted_checkpoint_ids
-    database = caller.rooms.store.database
+    database = caller.rooms.database
     await database.run(lambda c: c.execute("UPDATE checkpoints SET create_time = now() - interval '31 days'"))
     # Deleting one fails: its directory has become a file.
     import shutil

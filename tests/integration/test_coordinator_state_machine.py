@@ -72,11 +72,12 @@ class House:
     def __init__(self, runner: asyncio.Runner, database: Database, directory: Path) -> None:
         self.runner = runner
         changes = Changes()
+        self.database = database
         self.store = Store(database, changes)
         self.transitions = Transitions(database, changes)
-        self.checkpoints = Checkpoints(self.store, open_store(str(directory)))
+        self.checkpoints = Checkpoints(self.store, database, open_store(str(directory)))
         self.registry = Registry()
-        self.board = ProgressBoard(self.store, lambda *_: None, lambda *_: None)
+        self.board = ProgressBoard(self.store, lambda: None)
         self.detector = OrphanDetector(
             self.store,
             self.transitions,
@@ -192,7 +193,6 @@ class LifeCycle(RuleBasedStateMachine):
         """Delivered or not, and the answer lost or not: an unanswered claim goes back although the run may exist."""
         arrives = arrives and not refused
         process = self.processes[worker]
-        store = self.house.store
 
         async def work(connection: Any) -> Operation | None:
             row = await self.house.transitions.claim_next(
@@ -202,7 +202,7 @@ class LifeCycle(RuleBasedStateMachine):
                 return None
             return await self.house.transitions.claim(connection, row, worker, str(process.incarnation), "given")
 
-        operation = self.do(store.database.transaction(work, once=True))
+        operation = self.do(self.house.database.transaction(work, once=True))
         if operation is None:
             return
         if arrives:
@@ -355,7 +355,7 @@ class LifeCycle(RuleBasedStateMachine):
     def one_live_attempt_and_it_is_the_newest(self) -> None:
         for operation_id, operation in self.rows.items():
             text = "SELECT attempt FROM attempts WHERE operation_id = $1 AND end_time IS NULL"
-            database = self.house.store.database
+            database = self.house.database
             live = self.do(database.run(lambda c: c.fetch(text, operation_id)))  # noqa: B023 - awaited at once
             expected = [operation.attempt] if operation.status in LIVE else []
             assert [row["attempt"] for row in live] == expected
@@ -372,7 +372,7 @@ class LifeCycle(RuleBasedStateMachine):
     def teardown(self) -> None:
         # Other examples share the database; restart and fail_unclaimed must not meet this one's operations.
         text = "DELETE FROM operations WHERE id LIKE $1"
-        self.do(self.house.store.database.run(lambda c: c.execute(text, f"{self.tag}-%")))
+        self.do(self.house.database.run(lambda c: c.execute(text, f"{self.tag}-%")))
 
 
 def test_life_cycle(postgres: TestServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,6 +35,7 @@ def sweep_of(caller: Caller, clocks: Clocks) -> Sweep:
     """The coordinator's sweep with clocks of its own."""
     return Sweep(
         caller.rooms.store,
+        caller.rooms.database,
         caller.rooms.sweep.checkpoints,
         read_store_id(store_of(caller)),
         max_age_days=100_000,

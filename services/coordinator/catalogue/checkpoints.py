@@ -43,18 +43,14 @@ class Checkpoints:
     `event_interval`: least seconds between two events of periodic checkpoints in one attempt's story; 0: each has one.
     """
 
-    def __init__(self, store: Store, artifacts: ArtifactStore, *, event_interval: float = 0.0) -> None:
+    def __init__(
+        self, store: Store, database: Database, artifacts: ArtifactStore, *, event_interval: float = 0.0
+    ) -> None:
         self._store = store
         self._event_interval = event_interval
-        self._database: Database = store.database
+        self._database = database
         self.artifacts = artifacts
         self._pending_deletions: asyncio.Queue[str] = asyncio.Queue()
-
-    def patient(self) -> Checkpoints:
-        """The same for background work; shares the queue of deletions."""
-        other = Checkpoints(self._store.patient(), self.artifacts, event_interval=self._event_interval)
-        other._pending_deletions = self._pending_deletions
-        return other
 
     # Saving
 

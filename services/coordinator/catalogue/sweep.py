@@ -19,6 +19,7 @@ from holdfast.services.coordinator.catalogue.checkpoints import Checkpoints
 from holdfast.services.coordinator.catalogue.collection import Known
 from holdfast.services.coordinator.operations.lifecycle import ENDED
 from holdfast.services.coordinator.operations.store import Store
+from holdfast.services.coordinator.postgres.pool import Database
 
 log = structlog.get_logger()
 
@@ -51,6 +52,7 @@ class Sweep:
     def __init__(
         self,
         store: Store,
+        database: Database,
         checkpoints: Checkpoints,
         store_id: str,
         *,
@@ -61,6 +63,7 @@ class Sweep:
         led_clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
+        self._database = database
         self.checkpoints = checkpoints
         self._artifacts = checkpoints.artifacts
         self._store_id = store_id
@@ -131,7 +134,7 @@ class Sweep:
         empty = await asyncio.to_thread(self._artifacts.empty_directories)
         # Read after the listing: what got its row meanwhile is named now.
         operations = await self._known({entry.operation_id for entry in found} | set(empty))
-        named = {row["id"] for row in await self._store.database.fetch("known_checkpoints")}
+        named = {row["id"] for row in await self._database.fetch("known_checkpoints")}
         chosen, unknown = await asyncio.to_thread(
             collection.collectable,
             self._artifacts,
@@ -163,7 +166,7 @@ class Sweep:
                 await asyncio.to_thread(self._artifacts.remove_empty, name)
 
     async def _known(self, operation_ids: set[str]) -> dict[str, Known]:
-        rows = await self._store.database.fetch("known_operations", ids=sorted(operation_ids))
+        rows = await self._database.fetch("known_operations", ids=sorted(operation_ids))
         return {row["id"]: Known.from_row(row) for row in rows}
 
     async def _empty_quarantine(self, swept: Swept, dry_run: bool) -> None:

@@ -17,7 +17,7 @@ from holdfast.services.coordinator.operations.records import Event, Operation
 from holdfast.services.coordinator.operations.resume import Resuming
 from holdfast.services.coordinator.operations.store import Store
 from holdfast.services.coordinator.operations.transitions import Request, Transitions
-from holdfast.services.coordinator.postgres.pool import ConnectionLost
+from holdfast.services.coordinator.postgres.pool import Database
 
 log = structlog.get_logger()
 
@@ -25,7 +25,6 @@ FIRST_DELAY = 2.0  # seconds, doubled with every automatic resume
 # So many attempts in a row that ended where they began are a crash loop.
 IDLE_ATTEMPTS = 2
 LONGEST_SLEEP = 60.0  # seconds
-RETRY = 1.0  # seconds
 
 NOBODY = Request("", "AutomaticResume", "")
 
@@ -33,9 +32,10 @@ NOBODY = Request("", "AutomaticResume", "")
 class AutomaticResume:
     """`run` is its background task; it sleeps until the next promise is due."""
 
-    def __init__(self, store: Store, transitions: Transitions, resuming: Resuming) -> None:
-        self._transitions = transitions.patient()
-        self._store = store.patient()
+    def __init__(self, store: Store, transitions: Transitions, database: Database, resuming: Resuming) -> None:
+        self._store = store
+        self._transitions = transitions
+        self._database = database
         self._resuming = resuming
         self._wake = asyncio.Event()
         store.changes.listen(self._changed)
@@ -44,7 +44,7 @@ class AutomaticResume:
         """For ever."""
         while True:
             self._wake.clear()
-            rows = await self._store.database.fetch("list_automatic_resumes")
+            rows = await self._database.fetch("list_automatic_resumes")
             for row in rows:
                 if row["due_in"] <= 0:
                     await self._continue(row["id"], row["attempt"])
@@ -68,17 +68,13 @@ class AutomaticResume:
                 return
         try:
             await self._resuming.resume(operation_id, NOBODY, automatic=True)
-        except ConnectionLost as error:
-            log.warning("Automatic resume waits for the database", operation=operation_id, error=error.message)
-            await asyncio.sleep(RETRY)
-            self._wake.set()
         except LostRace:
             log.info("Automatic resume lost the race", operation=operation_id)
         except (HoldfastError, OSError) as error:
             await self._stop(operation, str(error))
 
     async def _idle_attempts(self, operation: Operation, checkpoint_id: str) -> int:
-        row = await self._store.database.fetch_one("count_idle_attempts", id=operation.id, checkpoint_id=checkpoint_id)
+        row = await self._database.fetch_one("count_idle_attempts", id=operation.id, checkpoint_id=checkpoint_id)
         return int(row["count"]) if row else 0
 
     async def _stop(self, operation: Operation, why: str) -> None:

@@ -17,8 +17,8 @@ from holdfast.services.coordinator.operations.records import Operation, failure
 from holdfast.services.coordinator.operations.store import Store
 from holdfast.services.coordinator.operations.transitions import Transitions
 from holdfast.services.coordinator.tasks import Tasks
+from holdfast.services.coordinator.workers.links import Links
 from holdfast.services.coordinator.workers.registry import Registry
-from holdfast.services.coordinator.workers.supervision import Supervision
 from holdfast.v1 import worker_pb2
 
 log = structlog.get_logger()
@@ -31,16 +31,13 @@ PATIENCE_WITHOUT_RUN = 5.0  # seconds
 class Canceller:
     """`cancel` for callers, `again` for a worker that comes back with a run that is CANCELLING."""
 
-    def __init__(
-        self, store: Store, transitions: Transitions, registry: Registry, supervision: Supervision, tasks: Tasks
-    ) -> None:
+    def __init__(self, store: Store, transitions: Transitions, registry: Registry, links: Links, tasks: Tasks) -> None:
         self._store = store
         self._transitions = transitions
         self._registry = registry
-        self._supervision = supervision
+        self._links = links
         self._tasks = tasks
         self._telling: set[tuple[str, int]] = set()
-        supervision.cancel_again = self.again
 
     async def cancel(self, operation_id: str, reason: str) -> Operation:
         """Accepts the cancel. CANCELLED when nothing ran, else CANCELLING. Repeats are answered alike.
@@ -87,19 +84,18 @@ class Canceller:
             self._tasks.start(f"cancel {operation_id}", self._tell(operation_id, attempt))
 
     async def _tell(self, operation_id: str, attempt: int) -> None:
-        store = self._store.patient()
         run = worker_pb2.RunRef(operation_id=operation_id, attempt=attempt)
         missing = 0.0
         try:
             while True:
                 try:
-                    if await self._told(store, run):
+                    if await self._told(run):
                         return
                     missing = 0.0
                 except NotFound:
                     missing += RETRY
                     if missing > PATIENCE_WITHOUT_RUN:
-                        await self._without_run(store, run)
+                        await self._without_run(run)
                         return
                 except Exception:
                     # The operation must not stay CANCELLING because one try met a defect.
@@ -108,13 +104,13 @@ class Canceller:
         finally:
             self._telling.discard((operation_id, attempt))
 
-    async def _told(self, store: Store, run: worker_pb2.RunRef) -> bool:
+    async def _told(self, run: worker_pb2.RunRef) -> bool:
         """One try; True when no other is needed. Raises NotFound: the worker has no such run."""
-        operation = await store.find(run.operation_id)
+        operation = await self._store.find(run.operation_id)
         if operation is None or (operation.attempt, operation.status) != (run.attempt, Status.CANCELLING):
             return True
         worker = self._registry.find(operation.worker_id)
-        link = self._supervision.link(worker) if worker is not None else None
+        link = self._links.find(worker) if worker is not None else None
         if link is None:
             # It tells us when it comes back with the run; if it never does, the orphan rule ends it.
             return True
@@ -128,10 +124,10 @@ class Canceller:
             log.warning("Cancel refused", operation=run.operation_id, reason=error.reason, error=error.message)
         return False
 
-    async def _without_run(self, store: Store, run: worker_pb2.RunRef) -> None:
-        operation = await store.find(run.operation_id)
+    async def _without_run(self, run: worker_pb2.RunRef) -> None:
+        operation = await self._store.find(run.operation_id)
         message = f"Cancelled; worker {operation.worker_id if operation else ''} has no run of it"
-        await self._transitions.patient().end(
+        await self._transitions.end(
             run.operation_id, run.attempt, Cause.ORPHAN, Status.CANCELLED, "CANCELLED", message,
             failure=failure("CANCELLED", message),
         )  # fmt: skip

@@ -24,9 +24,9 @@ OnProgress = Callable[[str, operation_pb2.Progress], None]
 class ProgressBoard:
     """`report` is cheap and immediate for watchers; `run` writes in the background."""
 
-    def __init__(self, store: Store, on_progress: OnProgress, on_stale: Callable[[str, int], None]) -> None:
-        self._store = store.patient()
-        self._on_progress = on_progress
+    def __init__(self, store: Store, on_stale: Callable[[], None]) -> None:
+        self._store = store
+        self.on_progress: list[OnProgress] = []
         self._on_stale = on_stale
         # Attempt, progress, and the worker that told it.
         self._newest: dict[str, tuple[int, operation_pb2.Progress, str]] = {}
@@ -37,12 +37,13 @@ class ProgressBoard:
         """The newest report of a run. One of an older attempt than the newest known is refused."""
         known = self._newest.get(operation_id)
         if known is not None and known[0] > attempt:
-            self._on_stale(operation_id, attempt)
+            self._on_stale()
             return
         self._newest[operation_id] = (attempt, progress, worker_id)
         self._unsaved.add(operation_id)
         self._something.set()
-        self._on_progress(operation_id, progress)
+        for tell in self.on_progress:
+            tell(operation_id, progress)
 
     def newest(self, operation_id: str, attempt: int) -> operation_pb2.Progress | None:
         """What the run has last reported; None when nothing was, or by another attempt."""
@@ -75,7 +76,7 @@ class ProgressBoard:
         accepted = await self._store.save_progress(batch)
         for operation_id, (attempt, _, _) in batch.items():
             if (operation_id, attempt) not in accepted:
-                self._on_stale(operation_id, attempt)
+                self._on_stale()
                 self.forget(operation_id, attempt)
 
     async def run(self) -> None:

@@ -90,11 +90,7 @@ class Resuming:
     ) -> Resumed:
         operation = await self._store.get(operation_id)
         if operation.status not in RESUMABLE or operation.kind not in WORKER_KINDS:
-            # The winner of a race may be this very request, sent twice.
-            repeated = await self._repeated(request)
-            if repeated is not None:
-                return repeated
-            raise _not_resumable(operation)
+            return await self._repeated_or(request, _not_resumable(operation))
         checkpoint = await self._choose(operation, named)
         changed = await self._check_market(operation, checkpoint, allow_data_change)
         step = f"Resumed from {position(checkpoint)} (attempt {checkpoint.attempt})"
@@ -109,16 +105,10 @@ class Resuming:
                 request=request,
                 above=await self._checkpoints.newest_attempt(operation.id),
             )
-        except LostRace:
-            repeated = await self._repeated(request)
-            if repeated is not None:
-                return repeated
-            raise
+        except LostRace as error:
+            return await self._repeated_or(request, error)
         if moved is None:
-            repeated = await self._repeated(request)
-            if repeated is not None:
-                return repeated
-            raise _lost_race(operation_id)
+            return await self._repeated_or(request, _lost_race(operation_id))
         log.info(
             "Operation resumed",
             operation=moved.id,
@@ -127,6 +117,13 @@ class Resuming:
             automatic=automatic,
         )
         return Resumed(moved, checkpoint)
+
+    async def _repeated_or(self, request: Request, error: HoldfastError) -> Resumed:
+        # The winner of a race may be this very request, sent twice.
+        repeated = await self._repeated(request)
+        if repeated is None:
+            raise error
+        return repeated
 
     async def _repeated(self, request: Request) -> Resumed | None:
         answer = await answered(self._store, request)

@@ -41,15 +41,11 @@ class Filter:
 
 
 class Store:
-    """Creates, reads and records; `patient()` gives the same for background work."""
+    """Creates, reads and records."""
 
     def __init__(self, database: Database, changes: Changes) -> None:
         self.database = database
         self.changes = changes
-
-    def patient(self) -> Store:
-        """The same store, waiting for a lost database as long as it takes."""
-        return Store(self.database.patient(), self.changes)
 
     # Reading
 

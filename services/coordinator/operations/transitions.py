@@ -37,15 +37,11 @@ class Request:
 
 
 class Transitions:
-    """What changes an operation that exists. `patient()` gives the same for background work."""
+    """What changes an operation that exists."""
 
     def __init__(self, database: Database, changes: Changes) -> None:
         self._database = database
         self._changes = changes
-
-    def patient(self) -> Transitions:
-        """The same, waiting for a lost database as long as it takes."""
-        return Transitions(self._database.patient(), self._changes)
 
     async def claim_next(self, connection: Connection, offers: Sequence[Mapping[str, Any]]) -> Any | None:
         """Locks and returns the oldest queued row that an offer ({kind, capabilities}) fits. In a transaction."""

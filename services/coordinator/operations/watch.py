@@ -15,6 +15,8 @@ from holdfast.services.coordinator.operations import lifecycle
 from holdfast.services.coordinator.operations.progress import ProgressBoard
 from holdfast.services.coordinator.operations.records import Event, Operation
 from holdfast.services.coordinator.operations.store import Store
+from holdfast.services.coordinator.postgres.patience import patient
+from holdfast.services.coordinator.postgres.pool import Database
 from holdfast.v1 import coordinator_service_pb2, operation_pb2
 
 Update = coordinator_service_pb2.WatchOperationResponse
@@ -39,23 +41,16 @@ class _Watcher:
 class Watch:
     """All watchers of all operations."""
 
-    def __init__(self, store: Store, most: int = 1000) -> None:
+    def __init__(self, store: Store, database: Database, board: ProgressBoard, most: int = 1000) -> None:
         self._store = store
+        self._board = board
         self._most = most
         self._open = 0
-        # A watch that has begun outlasts an outage: its operation goes on, too.
-        self._patient = store.patient()
         self._watchers: dict[str, set[_Watcher]] = {}
         store.changes.listen(self._publish)
         store.changes.view(self._show)
-        store.database.on_loss.append(self._read_all_again)
-        self.board: ProgressBoard | None = None
-
-    def publish_progress(self, operation_id: str, progress: operation_pb2.Progress) -> None:
-        """To every watcher at once; a slow one sees only the newest."""
-        for watcher in self._watchers.get(operation_id, ()):
-            watcher.progress = progress
-            watcher.changed.set()
+        database.on_loss.append(self._read_all_again)
+        board.on_progress.append(self._publish_progress)
 
     def close(self) -> None:
         """The coordinator stops: every watcher gets UNAVAILABLE and comes back to the next one."""
@@ -93,7 +88,8 @@ class Watch:
                     async for event in self._missing(operation_id, last):
                         last = event.sequence
                         yield Update(event=event.to_message())
-                    operation = await self._patient.get(operation_id)
+                    with patient():
+                        operation = await self._store.get(operation_id)
                     if operation.last_sequence > last and after <= operation.last_sequence:
                         watcher.must_read = True
                         continue
@@ -148,7 +144,8 @@ class Watch:
 
     async def _missing(self, operation_id: str, after: int) -> AsyncIterator[Event]:
         while True:
-            page = await self._patient.events(operation_id, after, PAGE)
+            with patient():  # a watch that has begun outlasts an outage: its operation goes on, too
+                page = await self._store.events(operation_id, after, PAGE)
             for event in page:
                 yield event
             if len(page) < PAGE:
@@ -156,8 +153,7 @@ class Watch:
             after = page[-1].sequence
 
     def _message(self, operation: Operation) -> operation_pb2.Operation:
-        newest = self.board.newest(operation.id, operation.attempt) if self.board is not None else None
-        return operation.to_message(newest)
+        return operation.to_message(self._board.newest(operation.id, operation.attempt))
 
     def _publish(self, operation: Operation, event: Event) -> None:
         for watcher in self._watchers.get(operation.id, ()):
@@ -166,6 +162,12 @@ class Watch:
                 watcher.must_read = True
             else:
                 watcher.live.append((operation, event))
+            watcher.changed.set()
+
+    def _publish_progress(self, operation_id: str, progress: operation_pb2.Progress) -> None:
+        # A slow watcher sees only the newest.
+        for watcher in self._watchers.get(operation_id, ()):
+            watcher.progress = progress
             watcher.changed.set()
 
     def _show(self, operation: Operation) -> None:

@@ -63,7 +63,6 @@ class Leadership:
 
     async def keep(self) -> None:
         """Watches the lock's session and takes the lock again when it was lost. Raises NotPossible when replaced."""
-        database = self._database.patient()
         while True:
             try:
                 await asyncio.wait_for(self._suspicion.wait(), CHECK_INTERVAL)
@@ -73,8 +72,8 @@ class Leadership:
             self._suspicion.clear()
             if not await self._alive():
                 log.warning("Leadership session lost", term=self.term)
-                await self._retake(database)
-            newest = await database.fetch_one("newest_coordinator")
+                await self._retake()
+            newest = await self._database.fetch_one("newest_coordinator")
             if newest is not None and newest["term"] > self.term:
                 raise _replaced(newest, self.term)
 
@@ -88,14 +87,14 @@ class Leadership:
             self._connection.terminate()
             self._connection = None
 
-    async def _retake(self, database: Database) -> None:
+    async def _retake(self) -> None:
         await self.release()
         deadline: float | None = None
         while True:
-            newest = await database.fetch_one("newest_coordinator")
+            newest = await self._database.fetch_one("newest_coordinator")
             if newest is not None and newest["term"] > self.term:
                 raise _replaced(newest, self.term)
-            if await self._try_lock(patient=True):
+            if await self._try_lock():
                 log.info("Leadership session restored", term=self.term)
                 return
             # Somebody holds it but has no newer term yet: a coordinator that is just starting.
@@ -106,10 +105,9 @@ class Leadership:
                 raise NotPossible(_taken(newest), reason="COORDINATOR_REPLACED")
             await asyncio.sleep(RETRY_INTERVAL)
 
-    async def _try_lock(self, *, patient: bool = False) -> bool:
-        database = self._database.patient() if patient else self._database
+    async def _try_lock(self) -> bool:
         if self._connection is None or self._connection.is_closed():
-            self._connection = await database.dedicated()
+            self._connection = await self._database.dedicated()
         self._problem = ""
         try:
             locked = statement("try_lead", key=LEADER_LOCK)

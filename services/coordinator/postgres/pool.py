@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import asyncpg
@@ -20,6 +18,8 @@ import tenacity
 
 from holdfast.errors import HoldfastError, InternalError, LostRace, NotPossible, Unavailable
 from holdfast.services.coordinator.postgres.errors import CAUGHT, Kind, classify
+from holdfast.services.coordinator.postgres.health import Health
+from holdfast.services.coordinator.postgres.patience import PATIENCE
 from holdfast.services.coordinator.postgres.queries import statement
 
 log = structlog.get_logger()
@@ -31,11 +31,7 @@ OLDEST_SERVER = 14
 CONNECT_TIMEOUT = 5.0  # seconds
 COMMAND_TIMEOUT = 10.0  # seconds
 POOL_SIZE = 10
-# How long a caller's request may wait for a lost database before it answers UNAVAILABLE.
-REQUEST_PATIENCE = 1.0  # seconds
 
-# The pause without a failure after which the database counts as well; waiting statements try again sooner.
-QUIET = 3.0  # seconds
 LONGEST_WAIT = 1.0  # seconds between two tries of a statement
 
 # Invariants that a race can meet. Every other violation is a defect.
@@ -54,62 +50,12 @@ class ConnectionLost(Unavailable):
     default_reason = "DATABASE_UNAVAILABLE"
 
 
-class Health:
-    """How the database is, as the last statements met it: says once when it fails and when it is back."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._since: float | None = None
-        self._last_failure = 0.0
-        # While it fails: since when, and how it said so last.
-        self.lost_time: datetime | None = None
-        self.words = ""
-        self._unusable: HoldfastError | None = None
-        self._end = asyncio.Event()
-
-    @property
-    def failing(self) -> bool:
-        """Whether statements have failed lately."""
-        return self._since is not None
-
-    def failed(self, words: str) -> None:
-        """A statement met a transient error."""
-        self._last_failure = self._clock()
-        self.words = words
-        if self._since is None:
-            self._since = self._last_failure
-            self.lost_time = datetime.now(UTC)
-            log.warning("Database cannot be used; facts wait and callers are told", reason=words)
-
-    def succeeded(self) -> None:
-        """A statement went through. On a full disk reads go on to, between writes that do not."""
-        if self._since is not None and self._clock() - self._last_failure > QUIET:
-            log.info("Database can be used again", seconds=round(self._clock() - self._since, 1))
-            self._since, self.lost_time, self.words = None, None, ""
-
-    def give_up(self, words: str) -> None:
-        """No statement will ever go through again, or none may: the process has to end."""
-        self._unusable = NotPossible(
-            f"The database cannot be used any more: {words}. The coordinator stops; runs go on, and their workers keep "
-            "what they could not report. Mend the database, then start the coordinator again.",
-            reason="DATABASE_UNUSABLE",
-        )
-        self._end.set()
-
-    async def watch(self) -> None:
-        """An essential task: raises NotPossible once the database was given up."""
-        await self._end.wait()
-        assert self._unusable is not None
-        raise self._unusable
-
-
 @dataclass(frozen=True)
 class Database:
-    """A pool and how patient its user is: seconds to go on trying after a loss, None for ever."""
+    """A pool. How long it goes on trying after a loss is the caller's `patience`."""
 
     pool: Any
     url: str = field(repr=False)
-    patience: float | None = REQUEST_PATIENCE
     on_loss: list[Callable[[], None]] = field(default_factory=list)
     health: Health = field(default_factory=Health)
 
@@ -146,10 +92,6 @@ class Database:
             )
         return cls(pool, url)
 
-    def patient(self) -> Database:
-        """The same pool for background work: it outlasts any outage."""
-        return replace(self, patience=None)
-
     async def dedicated(self) -> Connection:
         """A connection outside the pool, for what belongs to a session. Raises ConnectionLost."""
 
@@ -181,11 +123,10 @@ class Database:
 
         Raises ConnectionLost when patience ends, domain errors for violated constraints, InternalError for a defect.
         """
-        stop: Any = tenacity.stop_never
+        seconds = PATIENCE.get()
+        stop: Any = tenacity.stop_never if seconds is None else tenacity.stop_after_delay(seconds)
         if once:
             stop = tenacity.stop_after_attempt(1)
-        elif self.patience is not None:
-            stop = tenacity.stop_after_delay(self.patience)
         async for attempt in tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception_type(ConnectionLost),
             wait=tenacity.wait_random_exponential(multiplier=0.05, max=LONGEST_WAIT),

@@ -15,18 +15,20 @@ from holdfast.services.coordinator.operations.progress import ProgressBoard
 from holdfast.services.coordinator.operations.records import Operation, timestamp
 from holdfast.services.coordinator.operations.requests import asked
 from holdfast.services.coordinator.operations.resume import Resuming
-from holdfast.services.coordinator.operations.start import MAX_ATTEMPTS, Starting
+from holdfast.services.coordinator.operations.start import Starting
 from holdfast.services.coordinator.operations.store import Filter, Store
 from holdfast.services.coordinator.operations.watch import Watch
+from holdfast.services.coordinator.postgres.health import Health
 from holdfast.services.coordinator.postgres.pool import ConnectionLost
 from holdfast.services.coordinator.rpc.pages import make_token, read_token
-from holdfast.services.coordinator.rpc.validation import ADDRESS, MAX_STRATEGY, Fields
+from holdfast.services.coordinator.rpc.validation import ADDRESS, Fields
 from holdfast.services.coordinator.workers.admission import Admission
 from holdfast.services.coordinator.workers.border import MAX_NAMES, MAX_WORD
 from holdfast.services.coordinator.workers.orphans import OrphanDetector
 from holdfast.services.coordinator.workers.registration import Registration
-from holdfast.services.coordinator.workers.registry import RUNS, Registry
+from holdfast.services.coordinator.workers.registry import Registry
 from holdfast.services.coordinator.workers.supervision import Supervision
+from holdfast.services.coordinator.workers.worker import RUNS
 from holdfast.v1 import coordinator_service_pb2 as pb
 from holdfast.v1 import coordinator_service_pb2_grpc, operation_pb2
 
@@ -43,6 +45,7 @@ class CoordinatorServicer(coordinator_service_pb2_grpc.CoordinatorServiceService
         self,
         *,
         store: Store,
+        health: Health,
         board: ProgressBoard,
         starting: Starting,
         watch: Watch,
@@ -57,6 +60,7 @@ class CoordinatorServicer(coordinator_service_pb2_grpc.CoordinatorServiceService
         store_url: str,
     ) -> None:
         self._store = store
+        self._health = health
         self._board = board
         self._starting = starting
         self._watch = watch
@@ -76,9 +80,9 @@ class CoordinatorServicer(coordinator_service_pb2_grpc.CoordinatorServiceService
         """See the proto."""
         self._refuse_while_draining()
         with Fields() as fields:
-            _check_start(fields, request)
+            fields.start(request)
             fields.check(bool(request.spec.strategy), "spec.strategy", "", "the strategy's text")
-            _check_policy(fields, request.spec.checkpoint_policy)
+            fields.policy(request.spec.checkpoint_policy)
         return pb.StartTrainingResponse(operation=self._message(await self._starting.training(request)))
 
     async def StartBacktest(self, request: pb.StartBacktestRequest, context: Any) -> pb.StartBacktestResponse:  # noqa: N802
@@ -86,8 +90,8 @@ class CoordinatorServicer(coordinator_service_pb2_grpc.CoordinatorServiceService
         self._refuse_while_draining()
         spec = request.spec
         with Fields() as fields:
-            _check_start(fields, request)
-            _check_policy(fields, spec.checkpoint_policy)
+            fields.start(request)
+            fields.policy(spec.checkpoint_policy)
             fields.identifier("spec.model_operation_id", spec.model_operation_id, optional=True)
             fields.check(not spec.model_uri, "spec.model_uri", spec.model_uri, "nothing: the coordinator fills it in")
             fields.day("spec.start_date", spec.start_date)
@@ -205,7 +209,6 @@ class CoordinatorServicer(coordinator_service_pb2_grpc.CoordinatorServiceService
             counts, connected = await self._store.count_by_status(within=STATUS_TIMEOUT), True
         except ConnectionLost:
             counts, connected = {}, False
-        health = self._store.database.health
         return pb.GetSystemStatusResponse(
             version=__version__,
             start_time=timestamp(self._start_time),
@@ -218,8 +221,8 @@ class CoordinatorServicer(coordinator_service_pb2_grpc.CoordinatorServiceService
             stale_messages_refused=self._registry.stale_messages,
             refused_messages=self._registry.refusals.counts,
             store_url=self._store_url,
-            database_lost_time=timestamp(health.lost_time),
-            database_error=health.words,
+            database_lost_time=timestamp(self._health.lost_time),
+            database_error=self._health.words,
         )
 
     def _message(self, operation: Operation) -> operation_pb2.Operation:
@@ -232,17 +235,6 @@ class CoordinatorServicer(coordinator_service_pb2_grpc.CoordinatorServiceService
                 "The coordinator is stopping and begins nothing new. Call again in a moment.",
                 reason="COORDINATOR_DRAINING",
             )
-
-
-def _check_start(fields: Fields, request: pb.StartTrainingRequest | pb.StartBacktestRequest) -> None:
-    fields.request_id(request.request_id)
-    fields.at_least("max_attempts", request.max_attempts, 0, MAX_ATTEMPTS)
-    fields.text("spec.strategy", request.spec.strategy, MAX_STRATEGY)
-
-
-def _check_policy(fields: Fields, policy: operation_pb2.CheckpointPolicy) -> None:
-    fields.at_least("spec.checkpoint_policy.every_units", policy.every_units, 0, 2**53)
-    fields.at_least("spec.checkpoint_policy.every_steps", policy.every_steps, 0, 2**53)
 
 
 def _status(number: int) -> Status:

@@ -10,6 +10,9 @@ from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
 
 from holdfast.artifacts.checkpoint import is_checkpoint_id
 from holdfast.errors import InvalidRequest, Violation
+from holdfast.services.coordinator.operations.start import MAX_ATTEMPTS
+from holdfast.v1.coordinator_service_pb2 import StartBacktestRequest, StartTrainingRequest
+from holdfast.v1.operation_pb2 import CheckpointPolicy
 
 # Ids become parts of paths: nothing that could climb out of a directory.
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -92,6 +95,17 @@ class Fields:
         except ValueError:
             good = False
         self.check(good, path, value, "a day as YYYY-MM-DD, or nothing")
+
+    def start(self, request: StartTrainingRequest | StartBacktestRequest) -> None:
+        """What every start has."""
+        self.request_id(request.request_id)
+        self.at_least("max_attempts", request.max_attempts, 0, MAX_ATTEMPTS)
+        self.text("spec.strategy", request.spec.strategy, MAX_STRATEGY)
+
+    def policy(self, policy: CheckpointPolicy) -> None:
+        """When a run saves."""
+        self.at_least("spec.checkpoint_policy.every_units", policy.every_units, 0, 2**53)
+        self.at_least("spec.checkpoint_policy.every_steps", policy.every_steps, 0, 2**53)
 
 
 def _shown(value: object) -> str:

@@ -7,7 +7,7 @@ that did not take a run has rested, or an operation that nobody took has waited 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Callable
 
 import structlog
 
@@ -17,10 +17,11 @@ from holdfast.services.coordinator.operations.lifecycle import LIVE, QUEUED, Cau
 from holdfast.services.coordinator.operations.records import Event, Operation, checkpoint_ref, failure
 from holdfast.services.coordinator.operations.store import Store
 from holdfast.services.coordinator.operations.transitions import Transitions, queue_status, status_names
-from holdfast.services.coordinator.postgres.pool import Connection, ConnectionLost
+from holdfast.services.coordinator.postgres.pool import Connection, ConnectionLost, Database
 from holdfast.services.coordinator.tasks import Tasks
-from holdfast.services.coordinator.workers.registry import Registry, Worker, offer
-from holdfast.services.coordinator.workers.supervision import Supervision
+from holdfast.services.coordinator.workers.links import Links
+from holdfast.services.coordinator.workers.registry import Registry
+from holdfast.services.coordinator.workers.worker import Worker, choose, offer
 from holdfast.v1 import checkpoint_pb2
 
 log = structlog.get_logger()
@@ -40,23 +41,26 @@ class Dispatcher:
         self,
         store: Store,
         transitions: Transitions,
+        database: Database,
         checkpoints: Checkpoints,
         registry: Registry,
-        supervision: Supervision,
+        links: Links,
         tasks: Tasks,
+        suspect_term: Callable[[], None],
     ) -> None:
         self._store = store
         self._transitions = transitions
-        self._checkpoints = checkpoints.patient()
+        self._database = database
+        self._checkpoints = checkpoints
         self._registry = registry
-        self._supervision = supervision
+        self._links = links
         self._tasks = tasks
+        self._suspect_term = suspect_term
         self._wake = asyncio.Event()
         self._stopped = False
         self._delivering: set[asyncio.Task[None]] = set()
         # What is being claimed: operation, attempt, worker, incarnation.
         self._claiming: tuple[str, int, str, str] | None = None
-        self.suspect_term: Any = lambda: None
         registry.on_free.append(self.wake)
         store.changes.listen(self._changed)
 
@@ -95,7 +99,7 @@ class Dispatcher:
         offers = [offer(worker) for worker in self._registry.free_workers()]
         if self._stopped or not offers:
             return None
-        row = await self._store.database.fetch_one("next_due", statuses=status_names(QUEUED), offers=offers)
+        row = await self._database.fetch_one("next_due", statuses=status_names(QUEUED), offers=offers)
         return float(row["seconds"]) if row and row["seconds"] is not None else None
 
     async def _wait(self, due: float | None) -> None:
@@ -118,14 +122,14 @@ class Dispatcher:
             row = await self._transitions.claim_next(connection, offers)
             if row is None:
                 return None
-            worker = _choose(free, row)
+            worker = choose(free, row)
             chosen.append(worker)
             self._claiming = (row["id"], row["attempt"], worker.id, worker.incarnation)
             return await self._transitions.claim(connection, row, worker.id, worker.incarnation, _words(worker))
 
         self._claiming = None
         # Once: a claim whose answer was lost must not be followed by another in its place.
-        operation = await self._store.database.transaction(work, once=True)
+        operation = await self._database.transaction(work, once=True)
         if operation is None:
             return False
         worker = chosen[0]
@@ -140,7 +144,7 @@ class Dispatcher:
     async def _deliver(self, operation: Operation, worker: Worker) -> None:
         known = {"operation": operation.id, "attempt": operation.attempt, "worker": worker.id}
         try:
-            link = self._supervision.link(worker)
+            link = self._links.find(worker)
             if link is None:
                 raise Unavailable(f"Worker {worker.id} went away before it got the run.", reason="WORKER_LOST")
             await link.start(operation, await self._checkpoint(operation))
@@ -158,7 +162,7 @@ class Dispatcher:
         self._registry.took(worker)
         if operation.requeues:
             # Its claim was not recorded: it might have been one of many.
-            await self._store.patient().record_event(
+            await self._store.record_event(
                 operation.id, "CLAIMED", _words(worker), {"worker_id": worker.id}, attempt=operation.attempt, only=LIVE
             )
         log.info("Run dispatched", resumed=bool(operation.resume_checkpoint_id), **known)
@@ -169,31 +173,31 @@ class Dispatcher:
         return checkpoint_ref(await self._checkpoints.get(operation.resume_checkpoint_id))
 
     async def _not_taken(self, operation: Operation, worker: Worker, error: HoldfastError) -> None:
-        transitions = self._transitions.patient()
         self._registry.release(worker, operation.id, operation.attempt)
         if not _will_pass(error):
-            await self._refused(transitions, operation, worker, error)
+            # Another worker, or the same one later, would answer the same: waiting would be for ever.
+            message = f"Worker {worker.id} refused the run: {error.message}"
+            if await self._fail(operation, worker, error.reason, message) is None:
+                await self._never_ran(operation)
             return
         self._registry.rest(worker)
         if isinstance(error, NotPossible):
             worker.draining = True  # until its next heartbeat says otherwise
         if isinstance(error, LostRace):
-            self.suspect_term()
+            self._suspect_term()
         refused = _certainly_refused(error)
-        if not refused and await self._store.patient().count_undelivered(operation.id) + 1 >= MOST_DELIVERIES:
-            await self._give_up(transitions, operation, worker, error)
+        if not refused and await self._store.count_undelivered(operation.id) + 1 >= MOST_DELIVERIES:
+            await self._give_up(operation, worker, error)
             return
         message = f"Worker {worker.id} did not take the run: {error.message} It waits for a free slot again"
-        move = transitions.decline if refused else transitions.requeue
+        move = self._transitions.decline if refused else self._transitions.requeue
         moved = await move(operation, queue_status(operation), error.reason, message)
         self.wake()
         if moved is None and refused:
             # Cancelled meanwhile, and it never began: nobody will report its end.
-            await self._never_ran(transitions, operation)
+            await self._never_ran(operation)
 
-    async def _give_up(
-        self, transitions: Transitions, operation: Operation, worker: Worker, error: HoldfastError
-    ) -> None:
+    async def _give_up(self, operation: Operation, worker: Worker, error: HoldfastError) -> None:
         again = (
             f"continue with `holdfast operations resume {operation.id}`" if operation.checkpoint else "start it again"
         )
@@ -203,26 +207,17 @@ class Dispatcher:
             f"Look at its log and at the network between it and the coordinator, then {again}."
         )
         log.error("Operation given up", operation=operation.id, attempt=operation.attempt, worker=worker.id)
-        await transitions.end(
+        await self._fail(operation, worker, "UNDELIVERABLE", message)
+
+    async def _fail(self, operation: Operation, worker: Worker, reason: str, message: str) -> Operation | None:
+        return await self._transitions.end(
             operation.id, operation.attempt, Cause.REFUSE, Status.FAILED, "FAILED", message,
-            failure=failure("UNDELIVERABLE", message), details={"worker_id": worker.id, "reason": "UNDELIVERABLE"},
+            failure=failure(reason, message), details={"worker_id": worker.id, "reason": reason},
         )  # fmt: skip
 
-    async def _refused(
-        self, transitions: Transitions, operation: Operation, worker: Worker, error: HoldfastError
-    ) -> None:
-        """Another worker, or the same one later, would answer the same: waiting would be for ever."""
-        message = f"Worker {worker.id} refused the run: {error.message}"
-        ended = await transitions.end(
-            operation.id, operation.attempt, Cause.REFUSE, Status.FAILED, "FAILED", message,
-            failure=failure(error.reason, message), details={"worker_id": worker.id, "reason": error.reason},
-        )  # fmt: skip
-        if ended is None:
-            await self._never_ran(transitions, operation)
-
-    async def _never_ran(self, transitions: Transitions, operation: Operation) -> None:
+    async def _never_ran(self, operation: Operation) -> None:
         message = "Cancelled before the run began"
-        await transitions.end(
+        await self._transitions.end(
             operation.id, operation.attempt, Cause.REFUSE, Status.CANCELLED, "CANCELLED", message,
             failure=failure("CANCELLED", message),
         )  # fmt: skip
@@ -232,23 +227,12 @@ class Dispatcher:
         if self._claiming is None:
             return
         operation_id, attempt, worker_id, incarnation = self._claiming
-        found = await self._store.patient().find(operation_id)
+        found = await self._store.find(operation_id)
         if found is None or (found.attempt, found.status) != (attempt, Status.RUNNING):
             return
         if (found.worker_id, found.incarnation) == (worker_id, incarnation):
             message = "The database was lost during the claim. It waits for a free slot again"
-            await self._transitions.patient().requeue(found, queue_status(found), "DATABASE_UNAVAILABLE", message)
-
-
-def _choose(free: list[Worker], row: Any) -> Worker:
-    """The emptiest that fits, but for a resume rather not the worker that had it last."""
-    fit = [
-        worker
-        for worker in free
-        if worker.operation_kind == row["kind"] and worker.capabilities.issuperset(row["requirements"])
-    ]
-    others = [worker for worker in fit if worker.id != row["worker_id"]]
-    return (others or fit)[0]
+            await self._transitions.requeue(found, queue_status(found), "DATABASE_UNAVAILABLE", message)
 
 
 def _will_pass(error: HoldfastError) -> bool:

@@ -16,6 +16,7 @@ from holdfast.artifacts.checkpoint import checkpoint_from_manifest
 from holdfast.artifacts.manifest import read_manifest
 from holdfast.artifacts.store import Store as ArtifactStore
 from holdfast.errors import HoldfastError, InvalidRequest, NotFound, Unavailable
+from holdfast.services.coordinator.postgres.patience import PATIENCE
 from holdfast.v1 import checkpoint_pb2, operation_pb2, worker_pb2
 
 log = structlog.get_logger()
@@ -29,17 +30,15 @@ Result = operation_pb2.TrainingResult | operation_pb2.BacktestResult
 
 
 class Evidence:
-    """With patience it waits for a store that is away, as for a lost database; without, it raises at once."""
+    """A patient task waits for a store that is away, as for a lost database; a caller is told at once."""
 
     def __init__(
         self,
         artifacts: ArtifactStore,
         *,
-        patient: bool = False,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._artifacts = artifacts
-        self._patient = patient
         self._sleep = sleep
 
     async def of_checkpoint(
@@ -86,7 +85,7 @@ class Evidence:
             try:
                 return await asyncio.to_thread(self._read, path, digest)
             except (OSError, Unavailable) as error:
-                if not self._patient:
+                if PATIENCE.get() is not None:
                     raise _away(self._artifacts, error) from error
                 if wait == FIRST_WAIT:
                     log.warning("Fact waits for the artifact store", path=path, error=str(error))

@@ -34,7 +34,7 @@ _ENDS = {
 
 
 class Facts:
-    """With a patient store an outage of PostgreSQL delays a fact, and never loses one.
+    """In a patient task an outage of PostgreSQL delays a fact, and never loses one.
 
     Methods return False when the report is stale: its run has to stop, and nothing was written.
     """
@@ -62,7 +62,7 @@ class Facts:
     ) -> bool:
         """The operation's pointer now leads to it. A repeat is accepted and changes nothing.
 
-        Raises InvalidRequest when the store does not hold it, Unavailable (impatient only) when the store is away.
+        Raises InvalidRequest when the store does not hold it, Unavailable when it is away and the caller cannot wait.
         """
         operation = await self._store.find(run.operation_id)
         if operation is None or not _is_of(operation, worker_id, run):

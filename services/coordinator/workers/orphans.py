@@ -20,8 +20,10 @@ from holdfast.services.coordinator.operations.progress import ProgressBoard
 from holdfast.services.coordinator.operations.records import Operation, failure, timestamp
 from holdfast.services.coordinator.operations.store import Store
 from holdfast.services.coordinator.operations.transitions import ORPHANED, Transitions
+from holdfast.services.coordinator.postgres.patience import REQUEST_PATIENCE, patient
 from holdfast.services.coordinator.postgres.pool import ConnectionLost
-from holdfast.services.coordinator.workers.registry import Registry, Worker
+from holdfast.services.coordinator.workers.registry import Registry
+from holdfast.services.coordinator.workers.worker import Worker
 from holdfast.v1 import coordinator_service_pb2
 
 log = structlog.get_logger()
@@ -73,7 +75,8 @@ class OrphanDetector:
                 # Never sleep past the moment at which a suspect's time is over.
                 await self._sleep(self._interval)
                 try:
-                    await self.check()
+                    with patient(REQUEST_PATIENCE):  # an outage has to end the check, since its time counts for nobody
+                        await self.check()
                 except ConnectionLost as error:
                     log.warning("Orphan check failed", error=error.message)
                     self._start_over()

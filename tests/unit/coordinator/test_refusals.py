@@ -5,7 +5,7 @@ from __future__ import annotations
 from structlog.testing import capture_logs
 
 from holdfast.errors import InvalidRequest
-from holdfast.services.coordinator.postgres.pool import QUIET, Health
+from holdfast.services.coordinator.postgres.health import QUIET, Health
 from holdfast.services.coordinator.workers.refusals import REMEMBERED, STRIKES, Refusals
 
 ERROR = InvalidRequest("no such thing")

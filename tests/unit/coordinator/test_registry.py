@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.services.coordinator.workers.registry import MISSED_HEARTBEATS, Registry, Worker
+from holdfast.services.coordinator.workers.registry import MISSED_HEARTBEATS, Registry
+from holdfast.services.coordinator.workers.worker import Worker
 from holdfast.v1 import worker_pb2
 from holdfast.v1.coordinator_service_pb2 import RegisterWorkerRequest
 

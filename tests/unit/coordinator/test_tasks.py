@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from holdfast.services.coordinator.postgres.patience import PATIENCE, REQUEST_PATIENCE, patient
 from holdfast.services.coordinator.tasks import FIRST_PAUSE, LONGEST_PAUSE, Tasks
 
 
@@ -54,3 +55,27 @@ async def test_housekeeping_begins_again_later_each_time() -> None:
         Tasks(group, sleep).housekeeping("sweep", die)
     assert pauses[:3] == [FIRST_PAUSE, 2 * FIRST_PAUSE, 4 * FIRST_PAUSE]
     assert pauses[-1] == LONGEST_PAUSE
+
+
+async def test_a_background_task_waits_for_ever_and_the_call_that_starts_it_does_not() -> None:
+    seen: list[float | None] = []
+
+    async def look() -> None:
+        seen.append(PATIENCE.get())
+        with patient(REQUEST_PATIENCE):
+            seen.append(PATIENCE.get())
+        async with asyncio.TaskGroup() as inner:
+            inner.create_task(note())
+
+    async def note() -> None:
+        seen.append(PATIENCE.get())
+
+    async with asyncio.TaskGroup() as group:
+        tasks = Tasks(group)
+        assert PATIENCE.get() == REQUEST_PATIENCE
+        await tasks.start("cancel op-1", look())
+        assert PATIENCE.get() == REQUEST_PATIENCE
+        with patient():
+            await note()
+    assert PATIENCE.get() == REQUEST_PATIENCE
+    assert seen == [None, REQUEST_PATIENCE, None, None]
