@@ -19,13 +19,11 @@ from holdfast.errors import HoldfastError
 from holdfast.rpc import create_channel
 from holdfast.sdk._loop import run
 from holdfast.v1 import (
-    backtester_service_pb2,
     backtester_service_pb2_grpc,
     checkpoint_pb2,
     coordinator_service_pb2,
     coordinator_service_pb2_grpc,
     operation_pb2,
-    trainer_service_pb2,
     trainer_service_pb2_grpc,
     worker_pb2,
 )
@@ -156,18 +154,13 @@ async def _order_strangely(worker: worker_pb2.Worker, epoch: int, answers: Count
     assignment = worker_pb2.RunAssignment(run=worker_pb2.RunRef(operation_id=NOBODY, attempt=1), coordinator_term=epoch)
     order = worker_pb2.CoordinatorMessage(coordinator_term=epoch)
     async with create_channel(worker.address, retries=False) as channel:
-        if worker.kind == worker_pb2.WORKER_KIND_TRAINER:
-            trainer = trainer_service_pb2_grpc.TrainerServiceStub(channel)
-            started = trainer_service_pb2.TrainerServiceStartTrainingRequest(assignment=_newer(assignment))
-            await _ask(trainer.StartTraining, _newer(started), answers)
-            supervised = trainer_service_pb2.TrainerServiceSuperviseRequest(message=_newer(order))
-            await _supervise(trainer.Supervise, _newer(supervised), answers)
-        else:
-            backtester = backtester_service_pb2_grpc.BacktesterServiceStub(channel)
-            started_too = backtester_service_pb2.BacktesterServiceStartBacktestRequest(assignment=_newer(assignment))
-            await _ask(backtester.StartBacktest, _newer(started_too), answers)
-            supervised_too = backtester_service_pb2.BacktesterServiceSuperviseRequest(message=_newer(order))
-            await _supervise(backtester.Supervise, _newer(supervised_too), answers)
+        stub = (
+            trainer_service_pb2_grpc.TrainerServiceStub(channel)
+            if worker.kind == worker_pb2.WORKER_KIND_TRAINER
+            else backtester_service_pb2_grpc.BacktesterServiceStub(channel)
+        )
+        await _ask(stub.StartRun, _newer(worker_pb2.StartRunRequest(assignment=_newer(assignment))), answers)
+        await _supervise(stub.Supervise, _newer(order), answers)
 
 
 async def _supervise(method: Any, request: Any, answers: Counter[str]) -> None:

@@ -12,13 +12,12 @@ from pathlib import Path
 import structlog
 
 from holdfast.errors import AtCapacity, InvalidRequest, LostRace, NotFound, NotPossible, Violation
-from holdfast.v1 import checkpoint_pb2, worker_pb2
+from holdfast.v1 import worker_pb2
 from holdfast.worker import runlogs
 from holdfast.worker.endings import StopReason
-from holdfast.worker.facts import Facts
+from holdfast.worker.factqueue import FactQueue
+from holdfast.worker.handle import RunHandle
 from holdfast.worker.host.executor import Executor
-from holdfast.worker.host.wire import Order
-from holdfast.worker.runs import RunHandle
 from holdfast.worker.stopping import AT_ONCE, Patience, StopPlan
 
 log = structlog.get_logger()
@@ -29,24 +28,20 @@ _REMEMBERED = 10_000  # operations whose newest attempt is known after they have
 
 @dataclass(frozen=True, slots=True)
 class WorkerConfig:
-    """What every run here gets, and how long it may take to stop."""
+    """Which runs are taken here, how many, and how long they may take to stop."""
 
     spec: str  # "training" or "backtest": the RunAssignment field that must be set
-    execute: str
     capacity: int
-    store_url: str
-    market_dir: Path
     log_dir: Path
     cancel_plan: StopPlan
     shutdown_plan: StopPlan
-    extra: dict[str, str] = field(default_factory=dict)
     patience: Patience = field(default_factory=Patience)
 
 
 class Slots:
     """Takes runs in, and lets them go when they have ended."""
 
-    def __init__(self, config: WorkerConfig, executor: Executor, facts: Facts, tasks: asyncio.TaskGroup) -> None:
+    def __init__(self, config: WorkerConfig, executor: Executor, facts: FactQueue, tasks: asyncio.TaskGroup) -> None:
         self._config = config
         self._executor = executor
         self._facts = facts
@@ -80,9 +75,7 @@ class Slots:
         """Where what runs now prints to."""
         return [runlogs.path_of(self._config.log_dir, *run) for run in self._runs]
 
-    def start(
-        self, assignment: worker_pb2.RunAssignment, checkpoint: checkpoint_pb2.CheckpointRef | None = None
-    ) -> None:
+    def start(self, assignment: worker_pb2.RunAssignment) -> None:
         """Takes a slot and asks for a process; the same assignment again changes nothing.
 
         Raises InvalidRequest, LostRace (STALE_ATTEMPT), NotPossible (WORKER_DRAINING), AtCapacity (NO_FREE_SLOT).
@@ -123,7 +116,7 @@ class Slots:
         self._remember(ref, epoch)
         for predecessor in predecessors:
             predecessor.stop(StopReason.FENCED, AT_ONCE, f"attempt {ref.attempt} came to this worker")
-        self._take(assignment, checkpoint, predecessors)
+        self._take(assignment, predecessors)
 
     def cancel(self, ref: worker_pb2.RunRef, reason: str) -> None:
         """Begins to stop a run; its end says how that went. Raises NotFound (RUN_NOT_FOUND)."""
@@ -177,27 +170,13 @@ class Slots:
             text = "; ".join(str(violation) for violation in violations)
             raise InvalidRequest(f"The assignment cannot run here: {text}", violations=violations)
 
-    def _take(
-        self,
-        assignment: worker_pb2.RunAssignment,
-        checkpoint: checkpoint_pb2.CheckpointRef | None,
-        predecessors: Sequence[RunHandle],
-    ) -> None:
-        place, ref = self._config, assignment.run
-        order = Order(
-            execute=place.execute,
-            assignment=assignment,
-            store_url=place.store_url,
-            market_dir=place.market_dir,
-            checkpoint=checkpoint,
-            extra=place.extra,
-            beat_seconds=place.patience.stall.interval,
-        )
+    def _take(self, assignment: worker_pb2.RunAssignment, predecessors: Sequence[RunHandle]) -> None:
+        ref = assignment.run
         run = RunHandle(
-            order,
-            runlogs.path_of(place.log_dir, ref.operation_id, ref.attempt),
+            assignment,
+            runlogs.path_of(self._config.log_dir, ref.operation_id, ref.attempt),
             self._executor,
-            place.patience,
+            self._config.patience,
             predecessors=predecessors,
             on_message=self._said,
             on_end=self._ended,
