@@ -9,6 +9,7 @@ import grpc
 import pytest
 
 from holdfast.artifacts.checkpoint import is_checkpoint_id
+from holdfast.errors import InvalidRequest
 from holdfast.rpc import create_channel, create_server, error_from_rpc
 from holdfast.v1 import backtester_service_pb2_grpc, checkpoint_pb2, operation_pb2, trainer_service_pb2_grpc, worker_pb2
 from holdfast.worker.fence import Fence
@@ -70,7 +71,9 @@ async def refused(call: Any) -> list[str]:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    return [violation.path for violation in error_from_rpc(caught.value).violations]
+    error = error_from_rpc(caught.value)
+    assert isinstance(error, InvalidRequest)
+    return [violation.path for violation in error.violations]
 
 
 async def test_a_run_of_another_kind_or_of_none_is_refused(stub: Any) -> None:
