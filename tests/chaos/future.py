@@ -78,7 +78,7 @@ async def _register_strangely(stub: Any, answers: Counter[str]) -> None:
         request = coordinator_service_pb2.RegisterWorkerRequest()
         request.CopyFrom(good)
         request.MergeFrom(coordinator_service_pb2.RegisterWorkerRequest(**change))
-        await _ask(stub.RegisterWorker, _newer(request), answers)
+        await _ask("registration", stub.RegisterWorker, _newer(request), answers)
 
 
 async def _report_strangely(coordinator: str, answers: Counter[str]) -> None:
@@ -159,7 +159,7 @@ async def _order_strangely(worker: worker_pb2.Worker, epoch: int, answers: Count
             if worker.kind == worker_pb2.WORKER_KIND_TRAINER
             else backtester_service_pb2_grpc.BacktesterServiceStub(channel)
         )
-        await _ask(stub.StartRun, _newer(worker_pb2.StartRunRequest(assignment=_newer(assignment))), answers)
+        await _ask("order", stub.StartRun, _newer(worker_pb2.StartRunRequest(assignment=_newer(assignment))), answers)
         await _supervise(stub.Supervise, _newer(order), answers)
 
 
@@ -185,12 +185,12 @@ async def _supervise(method: Any, request: Any, answers: Counter[str]) -> None:
             await call.code()
 
 
-async def _ask(method: Any, request: Any, answers: Counter[str]) -> None:
+async def _ask(what: str, method: Any, request: Any, answers: Counter[str]) -> None:
     try:
         await method(request, timeout=PATIENCE)
-        answers["OK"] += 1
+        answers[f"{what} OK"] += 1
     except grpc.aio.AioRpcError as error:
-        answers[_name(error)] += 1
+        answers[f"{what} {_name(error)}"] += 1
 
 
 def _name(error: Exception) -> str:

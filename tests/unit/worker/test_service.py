@@ -46,8 +46,11 @@ async def stub(request: pytest.FixtureRequest, stage: Stage) -> AsyncIterator[An
     server = create_server("127.0.0.1:0", [make_service(servicer, kind)])
     await server.start()
     async with create_channel(server.address, retries=False) as channel:
-        made = trainer_service_pb2_grpc.TrainerServiceStub if trainer else None
-        yield (made or backtester_service_pb2_grpc.BacktesterServiceStub)(channel)
+        yield (
+            trainer_service_pb2_grpc.TrainerServiceStub(channel)
+            if trainer
+            else backtester_service_pb2_grpc.BacktesterServiceStub(channel)
+        )
     await server.stop(0)
 
 
