@@ -8,7 +8,13 @@ from typing import Any
 from holdfast.artifacts.checkpoint import is_checkpoint_id
 from holdfast.errors import InvalidRequest, Violation
 from holdfast.rpc import Service
-from holdfast.v1 import backtester_service_pb2_grpc, trainer_service_pb2_grpc, worker_pb2
+from holdfast.v1 import (
+    backtester_service_pb2,
+    backtester_service_pb2_grpc,
+    trainer_service_pb2,
+    trainer_service_pb2_grpc,
+    worker_pb2,
+)
 from holdfast.worker.factqueue import FactQueue
 from holdfast.worker.fence import Fence
 from holdfast.worker.identity import Identity
@@ -79,14 +85,13 @@ class WorkerServicer:
 
 def make_service(servicer: WorkerServicer, kind: worker_pb2.WorkerKind) -> Service:
     """The servicer under the service name of this worker's kind, for create_server."""
-    # The generated functions take any object that has the methods.
+    # The generated functions take any object that has the methods. The names come from the files' descriptors, since
+    # reflection knows a file only once it is imported, and the generated gRPC code imports the messages' file alone.
     if kind == worker_pb2.WORKER_KIND_TRAINER:
-        return Service(
-            trainer_service_pb2_grpc.add_TrainerServiceServicer_to_server, servicer, "holdfast.v1.TrainerService"
-        )
-    return Service(
-        backtester_service_pb2_grpc.add_BacktesterServiceServicer_to_server, servicer, "holdfast.v1.BacktesterService"
-    )
+        add, file = trainer_service_pb2_grpc.add_TrainerServiceServicer_to_server, trainer_service_pb2.DESCRIPTOR
+        return Service(add, servicer, file.services_by_name["TrainerService"].full_name)
+    add, file = backtester_service_pb2_grpc.add_BacktesterServiceServicer_to_server, backtester_service_pb2.DESCRIPTOR
+    return Service(add, servicer, file.services_by_name["BacktesterService"].full_name)
 
 
 def _invalid(what: str, assignment: worker_pb2.RunAssignment, allowed: str) -> InvalidRequest:
