@@ -88,10 +88,10 @@ def make_service(servicer: WorkerServicer, kind: worker_pb2.WorkerKind) -> Servi
     # The generated functions take any object that has the methods. The names come from the files' descriptors, since
     # reflection knows a file only once it is imported, and the generated gRPC code imports the messages' file alone.
     if kind == worker_pb2.WORKER_KIND_TRAINER:
-        add, file = trainer_service_pb2_grpc.add_TrainerServiceServicer_to_server, trainer_service_pb2.DESCRIPTOR
-        return Service(add, servicer, file.services_by_name["TrainerService"].full_name)
-    add, file = backtester_service_pb2_grpc.add_BacktesterServiceServicer_to_server, backtester_service_pb2.DESCRIPTOR
-    return Service(add, servicer, file.services_by_name["BacktesterService"].full_name)
+        name = trainer_service_pb2.DESCRIPTOR.services_by_name["TrainerService"].full_name
+        return Service(trainer_service_pb2_grpc.add_TrainerServiceServicer_to_server, servicer, name)
+    name = backtester_service_pb2.DESCRIPTOR.services_by_name["BacktesterService"].full_name
+    return Service(backtester_service_pb2_grpc.add_BacktesterServiceServicer_to_server, servicer, name)
 
 
 def _invalid(what: str, assignment: worker_pb2.RunAssignment, allowed: str) -> InvalidRequest:
