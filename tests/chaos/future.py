@@ -19,13 +19,11 @@ from holdfast.errors import HoldfastError
 from holdfast.rpc import create_channel
 from holdfast.sdk._loop import run
 from holdfast.v1 import (
-    backtester_service_pb2,
     backtester_service_pb2_grpc,
     checkpoint_pb2,
     coordinator_service_pb2,
     coordinator_service_pb2_grpc,
     operation_pb2,
-    trainer_service_pb2,
     trainer_service_pb2_grpc,
     worker_pb2,
 )
@@ -80,7 +78,7 @@ async def _register_strangely(stub: Any, answers: Counter[str]) -> None:
         request = coordinator_service_pb2.RegisterWorkerRequest()
         request.CopyFrom(good)
         request.MergeFrom(coordinator_service_pb2.RegisterWorkerRequest(**change))
-        await _ask(stub.RegisterWorker, _newer(request), answers)
+        await _ask("registration", stub.RegisterWorker, _newer(request), answers)
 
 
 async def _report_strangely(coordinator: str, answers: Counter[str]) -> None:
@@ -156,18 +154,13 @@ async def _order_strangely(worker: worker_pb2.Worker, epoch: int, answers: Count
     assignment = worker_pb2.RunAssignment(run=worker_pb2.RunRef(operation_id=NOBODY, attempt=1), coordinator_term=epoch)
     order = worker_pb2.CoordinatorMessage(coordinator_term=epoch)
     async with create_channel(worker.address, retries=False) as channel:
-        if worker.kind == worker_pb2.WORKER_KIND_TRAINER:
-            trainer = trainer_service_pb2_grpc.TrainerServiceStub(channel)
-            started = trainer_service_pb2.TrainerServiceStartTrainingRequest(assignment=_newer(assignment))
-            await _ask(trainer.StartTraining, _newer(started), answers)
-            supervised = trainer_service_pb2.TrainerServiceSuperviseRequest(message=_newer(order))
-            await _supervise(trainer.Supervise, _newer(supervised), answers)
-        else:
-            backtester = backtester_service_pb2_grpc.BacktesterServiceStub(channel)
-            started_too = backtester_service_pb2.BacktesterServiceStartBacktestRequest(assignment=_newer(assignment))
-            await _ask(backtester.StartBacktest, _newer(started_too), answers)
-            supervised_too = backtester_service_pb2.BacktesterServiceSuperviseRequest(message=_newer(order))
-            await _supervise(backtester.Supervise, _newer(supervised_too), answers)
+        stub = (
+            trainer_service_pb2_grpc.TrainerServiceStub(channel)
+            if worker.kind == worker_pb2.WORKER_KIND_TRAINER
+            else backtester_service_pb2_grpc.BacktesterServiceStub(channel)
+        )
+        await _ask("order", stub.StartRun, _newer(worker_pb2.StartRunRequest(assignment=_newer(assignment))), answers)
+        await _supervise(stub.Supervise, _newer(order), answers)
 
 
 async def _supervise(method: Any, request: Any, answers: Counter[str]) -> None:
@@ -192,12 +185,12 @@ async def _supervise(method: Any, request: Any, answers: Counter[str]) -> None:
             await call.code()
 
 
-async def _ask(method: Any, request: Any, answers: Counter[str]) -> None:
+async def _ask(what: str, method: Any, request: Any, answers: Counter[str]) -> None:
     try:
         await method(request, timeout=PATIENCE)
-        answers["OK"] += 1
+        answers[f"{what} OK"] += 1
     except grpc.aio.AioRpcError as error:
-        answers[_name(error)] += 1
+        answers[f"{what} {_name(error)}"] += 1
 
 
 def _name(error: Exception) -> str:

@@ -172,8 +172,8 @@ async def test_bytes_that_are_no_message_end_their_stream_alone(caller: Caller) 
         operation_id = await running(caller, other)
         await worker.register()
         seen = other.opened
-        # A response with a WorkerMessage with a notice whose type is not UTF-8.
-        worker.say_raw(b"\x0a\x06\x3a\x04\x12\x02\xff\xfe")
+        # A WorkerMessage with a notice whose type is not UTF-8.
+        worker.say_raw(b"\x3a\x04\x12\x02\xff\xfe")
         await worker.lost()
         other.runs.clear()
         await other.settled(other.fact(run_finished=failed(operation_id, 1)))

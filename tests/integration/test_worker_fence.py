@@ -11,7 +11,7 @@ import pytest
 
 from holdfast.rpc import create_channel, error_from_rpc
 from holdfast.v1 import trainer_service_pb2_grpc, worker_pb2
-from tests.integration.worker_support import Bench, Cancel, Start, Stream, Worker, assignment, bench_in, until
+from tests.integration.worker_support import Bench, Stream, Worker, assignment, bench_in, until
 from tests.support.coordinator import running_coordinator
 
 STRANGE = 2**62
@@ -35,9 +35,9 @@ async def strange_commands(address: str) -> None:
     async with create_channel(address, retries=False) as channel:
         stub = trainer_service_pb2_grpc.TrainerServiceStub(channel)
         run = worker_pb2.RunRef(operation_id="op-unknown", attempt=1)
-        assert await refused(stub.CancelTraining(Cancel(run=run, coordinator_term=STRANGE))) == UNPROVEN
-        order = assignment("op-strange", epoch=STRANGE, do="finish")
-        assert await refused(stub.StartTraining(Start(assignment=order))) == UNPROVEN
+        assert await refused(stub.CancelRun(worker_pb2.CancelRunRequest(run=run, coordinator_term=STRANGE))) == UNPROVEN
+        order = assignment("op-strange", term=STRANGE, do="finish")
+        assert await refused(stub.StartRun(worker_pb2.StartRunRequest(assignment=order))) == UNPROVEN
 
 
 async def test_a_strangers_commands_leave_the_worker_to_its_coordinator(bench: Bench) -> None:

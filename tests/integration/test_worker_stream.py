@@ -13,7 +13,7 @@ import pytest
 from holdfast.errors import Unavailable
 from holdfast.rpc import error_from_rpc
 from holdfast.v1 import worker_pb2
-from tests.integration.worker_support import Bench, Proxy, Start, alive, assignment, bench_in, until
+from tests.integration.worker_support import Bench, Proxy, alive, bench_in, until
 from tests.support.future import arrived, future
 
 
@@ -107,10 +107,10 @@ async def test_a_newer_coordinator_is_understood_as_far_as_it_goes(bench: Bench)
     await stream.send_raw(arrived(future("CoordinatorMessage", coordinator_term=1, future="an order of later")))
     acknowledgement = {"sequences": [4711], "future": "word"}
     await stream.send_raw(arrived(future("CoordinatorMessage", coordinator_term=1, acknowledgement=acknowledgement)))
-    unknown = assignment("op-2")
-    unknown.ClearField("spec")  # a kind of run that is not known here
-    answer = await refused(bench.stub.StartTraining(Start(assignment=unknown)))
-    assert answer == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
+    run = {"operation_id": "op-2", "attempt": 1}
+    unknown = future("RunAssignment", run=run, coordinator_term=1, future="a kind of run that is not known here")
+    start = worker_pb2.StartRunRequest(assignment=arrived(unknown))
+    assert await refused(bench.stub.StartRun(start)) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
     # The stream is the same, and so is the run.
     seen = len(stream.facts("heartbeat"))
     await until(lambda: len(stream.facts("heartbeat")) > seen, "a heartbeat on the same stream")

@@ -21,17 +21,12 @@ from holdfast.v1 import (
     coordinator_service_pb2,
     coordinator_service_pb2_grpc,
     operation_pb2,
-    trainer_service_pb2,
     trainer_service_pb2_grpc,
     worker_pb2,
 )
 
 PATIENCE = 20.0  # seconds: a deadline for conditions, never a wait
 HERE = Path(__file__).parent
-
-Start = trainer_service_pb2.TrainerServiceStartTrainingRequest
-Resume = trainer_service_pb2.TrainerServiceResumeTrainingRequest
-Cancel = trainer_service_pb2.TrainerServiceCancelTrainingRequest
 
 
 async def until(condition: Callable[[], object], what: str = "condition", patience: float = PATIENCE) -> None:
@@ -76,12 +71,12 @@ class Stream:
         """Writes one CoordinatorMessage."""
         outgoing = worker_pb2.CoordinatorMessage(coordinator_term=self.term, registration_nonce=self.nonce, **message)
         async with self._writing:
-            await self._call.write(trainer_service_pb2.TrainerServiceSuperviseRequest(message=outgoing))
+            await self._call.write(outgoing)
 
     async def send_raw(self, message: worker_pb2.CoordinatorMessage) -> None:
         """Writes a message as it stands."""
         async with self._writing:
-            await self._call.write(trainer_service_pb2.TrainerServiceSuperviseRequest(message=message))
+            await self._call.write(message)
 
     async def acknowledge(self, *sequences: int) -> None:
         """Acknowledges durable facts."""
@@ -102,8 +97,7 @@ class Stream:
         try:
             if self.speaks:
                 await self.acknowledge()  # the first word, by which the worker learns the term
-            async for response in self._call:
-                message = response.message
+            async for message in self._call:
                 self.received.append(message)
                 if self.heard is not None and message.notice.type == "READY":
                     (self.heard / f"{message.notice.run.operation_id}-{message.notice.run.attempt}").touch()
@@ -353,24 +347,24 @@ class Bench:
 
     async def run(self, operation_id: str, attempt: int = 1, term: int = 1, **order: Any) -> None:
         """Assigns a run."""
-        await self.stub.StartTraining(Start(assignment=assignment(operation_id, attempt, term, **order)))
+        await self.stub.StartRun(
+            worker_pb2.StartRunRequest(assignment=assignment(operation_id, attempt, term, **order))
+        )
 
     async def resume(self, operation_id: str, attempt: int, checkpoint_id: str, **order: Any) -> None:
         """Assigns a run that continues."""
-        checkpoint = checkpoint_pb2.CheckpointRef(checkpoint_id=checkpoint_id, uri=checkpoint_id)
-        await self.stub.ResumeTraining(
-            Resume(assignment=assignment(operation_id, attempt, **order), checkpoint=checkpoint)
-        )
+        resumed = assignment(operation_id, attempt, **order)
+        resumed.checkpoint.MergeFrom(checkpoint_pb2.CheckpointRef(checkpoint_id=checkpoint_id, uri=checkpoint_id))
+        await self.stub.ResumeRun(worker_pb2.ResumeRunRequest(assignment=resumed))
 
     async def cancel(self, operation_id: str, attempt: int = 1, term: int = 1, reason: str = "user") -> None:
         """Cancels a run."""
         run = worker_pb2.RunRef(operation_id=operation_id, attempt=attempt)
-        await self.stub.CancelTraining(Cancel(run=run, coordinator_term=term, reason=reason))
+        await self.stub.CancelRun(worker_pb2.CancelRunRequest(run=run, coordinator_term=term, reason=reason))
 
     async def state(self) -> worker_pb2.WorkerState:
         """The worker's own word."""
-        request = trainer_service_pb2.TrainerServiceGetWorkerStateRequest()
-        return (await self.stub.GetWorkerState(request)).state
+        return (await self.stub.GetWorkerState(worker_pb2.GetWorkerStateRequest())).state
 
     async def close(self) -> None:
         """Ends everything."""

@@ -40,7 +40,12 @@ def _pool() -> descriptor_pool.DescriptorPool:
             for enum in proto.enum_type:
                 enum.value.add(name=f"{enum.name.upper()}_FUTURE", number=FUTURE)
             for message in proto.message_type:
-                oneof = {"WorkerMessage": "fact", "CoordinatorMessage": "message", "RunFinished": "result"}
+                oneof = {
+                    "WorkerMessage": "fact",
+                    "CoordinatorMessage": "message",
+                    "RunFinished": "result",
+                    "RunAssignment": "spec",
+                }
                 _add_word(message, oneof.get(message.name, ""))
         pool.Add(proto)  # type: ignore[no-untyped-call, attr-defined, unused-ignore]
 

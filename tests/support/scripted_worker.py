@@ -16,13 +16,11 @@ import grpc
 from holdfast.errors import HoldfastError
 from holdfast.rpc import Server, Service, create_channel, create_server
 from holdfast.v1 import (
-    backtester_service_pb2,
     backtester_service_pb2_grpc,
     checkpoint_pb2,
     coordinator_service_pb2,
     coordinator_service_pb2_grpc,
     operation_pb2,
-    trainer_service_pb2,
     trainer_service_pb2_grpc,
     worker_pb2,
 )
@@ -259,16 +257,16 @@ class ScriptedWorker:
 
     # What the servicer does
 
-    async def take(self, assignment: worker_pb2.RunAssignment, checkpoint: checkpoint_pb2.CheckpointRef | None) -> None:
+    async def take(self, assignment: worker_pb2.RunAssignment) -> None:
         if self.before_answer is not None:
             await self.before_answer()
         refusal = self.refusals.pop(0) if self.refusals else None
         if refusal is not None:
             raise refusal
         self.runs[assignment.run.operation_id] = assignment.run.attempt
-        self.assignments.append((assignment, checkpoint))
+        self.assignments.append((assignment, assignment.checkpoint if assignment.HasField("checkpoint") else None))
 
-    async def stream(self, incoming: Any, wrapper: Any) -> AsyncIterator[Any]:
+    async def stream(self, incoming: Any) -> AsyncIterator[Any]:
         self.streams += 1
         self.opened += 1
         outgoing: asyncio.Queue[_Outgoing] = asyncio.Queue()
@@ -286,7 +284,7 @@ class ScriptedWorker:
                 said = await outgoing.get()
                 if said is None:
                     return
-                yield _Raw(said) if isinstance(said, bytes) else wrapper(message=said)
+                yield _Raw(said) if isinstance(said, bytes) else said
         finally:
             self.streams -= 1
             for task in (listener, beat):
@@ -294,8 +292,7 @@ class ScriptedWorker:
             await asyncio.gather(listener, beat, return_exceptions=True)
 
     async def _listen(self, incoming: Any) -> None:
-        async for request in incoming:
-            message = request.message
+        async for message in incoming:
             self.epochs.append(message.coordinator_term)
             if message.WhichOneof("message") == "acknowledgement":
                 self.acknowledged.update(message.acknowledgement.sequences)
@@ -313,44 +310,36 @@ class ScriptedWorker:
 
 
 class _Servicer:
-    """Both services' methods: they differ only in their messages' names."""
+    """The worker's service, of either kind."""
 
     def __init__(self, worker: ScriptedWorker) -> None:
         self._worker = worker
-        trainer = worker.kind == worker_pb2.WORKER_KIND_TRAINER
-        noun, self._service = ("Training", "TrainerService") if trainer else ("Backtest", "BacktesterService")
-        self._messages: Any = trainer_service_pb2 if trainer else backtester_service_pb2
-        self._noun = noun
-        for method, handler in (("Start", self._start), ("Resume", self._resume), ("Cancel", self._cancel)):
-            setattr(self, f"{method}{noun}", handler)
 
-    def _message(self, method: str, kind: str, **fields: Any) -> Any:
-        return getattr(self._messages, f"{self._service}{method}{kind}")(**fields)
+    async def StartRun(self, request: worker_pb2.StartRunRequest, context: Any) -> worker_pb2.StartRunResponse:  # noqa: N802
+        """A fresh run."""
+        await self._worker.take(request.assignment)
+        return worker_pb2.StartRunResponse()
 
-    async def _start(self, request: Any, context: Any) -> Any:
-        await self._worker.take(request.assignment, None)
-        return self._message(f"Start{self._noun}", "Response")
+    async def ResumeRun(self, request: worker_pb2.ResumeRunRequest, context: Any) -> worker_pb2.ResumeRunResponse:  # noqa: N802
+        """One that continues."""
+        await self._worker.take(request.assignment)
+        return worker_pb2.ResumeRunResponse()
 
-    async def _resume(self, request: Any, context: Any) -> Any:
-        await self._worker.take(request.assignment, request.checkpoint)
-        return self._message(f"Resume{self._noun}", "Response")
-
-    async def _cancel(self, request: Any, context: Any) -> Any:
+    async def CancelRun(self, request: worker_pb2.CancelRunRequest, context: Any) -> worker_pb2.CancelRunResponse:  # noqa: N802
+        """Noted, or refused."""
         self._worker.cancels.append(request.run)
         if self._worker.cancel_refusal is not None:
             raise self._worker.cancel_refusal
-        return self._message(f"Cancel{self._noun}", "Response")
+        return worker_pb2.CancelRunResponse()
 
     async def Supervise(self, incoming: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802
         """The worker's half of the stream."""
-        async for response in self._worker.stream(
-            incoming, getattr(self._messages, f"{self._service}SuperviseResponse")
-        ):
-            yield response
+        async for message in self._worker.stream(incoming):
+            yield message
 
-    async def GetWorkerState(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def GetWorkerState(self, request: Any, context: Any) -> worker_pb2.GetWorkerStateResponse:  # noqa: N802
         """Not asked by the coordinator."""
-        return self._message("GetWorkerState", "Response")
+        return worker_pb2.GetWorkerStateResponse()
 
 
 def ref(operation_id: str, attempt: int) -> worker_pb2.RunRef:

@@ -9,7 +9,7 @@ RUN_STALLED_SECONDS counts as standing still and is stopped.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Protocol
@@ -42,7 +42,6 @@ class Assignment:
     backtest: operation_pb2.BacktestSpec | None = None
     # Where to continue; None at a fresh start.
     checkpoint: checkpoint_pb2.CheckpointRef | None = None
-    extra: Mapping[str, str] = field(default_factory=dict)
 
 
 class Run(Protocol):

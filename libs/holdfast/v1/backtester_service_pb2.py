@@ -22,37 +22,16 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
-from holdfast.v1 import checkpoint_pb2 as holdfast_dot_v1_dot_checkpoint__pb2
 from holdfast.v1 import worker_pb2 as holdfast_dot_v1_dot_worker__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$holdfast/v1/backtester_service.proto\x12\x0bholdfast.v1\x1a\x1choldfast/v1/checkpoint.proto\x1a\x18holdfast/v1/worker.proto\"W\n%BacktesterServiceStartBacktestRequest\x12.\n\nassignment\x18\x01 \x01(\x0b\x32\x1a.holdfast.v1.RunAssignment\"(\n&BacktesterServiceStartBacktestResponse\"\x88\x01\n&BacktesterServiceResumeBacktestRequest\x12.\n\nassignment\x18\x01 \x01(\x0b\x32\x1a.holdfast.v1.RunAssignment\x12.\n\ncheckpoint\x18\x02 \x01(\x0b\x32\x1a.holdfast.v1.CheckpointRef\")\n\'BacktesterServiceResumeBacktestResponse\"t\n&BacktesterServiceCancelBacktestRequest\x12 \n\x03run\x18\x01 \x01(\x0b\x32\x13.holdfast.v1.RunRef\x12\x18\n\x10\x63oordinator_term\x18\x02 \x01(\x03\x12\x0e\n\x06reason\x18\x03 \x01(\t\")\n\'BacktesterServiceCancelBacktestResponse\"U\n!BacktesterServiceSuperviseRequest\x12\x30\n\x07message\x18\x01 \x01(\x0b\x32\x1f.holdfast.v1.CoordinatorMessage\"Q\n\"BacktesterServiceSuperviseResponse\x12+\n\x07message\x18\x01 \x01(\x0b\x32\x1a.holdfast.v1.WorkerMessage\"(\n&BacktesterServiceGetWorkerStateRequest\"R\n\'BacktesterServiceGetWorkerStateResponse\x12\'\n\x05state\x18\x01 \x01(\x0b\x32\x18.holdfast.v1.WorkerState2\xf6\x04\n\x11\x42\x61\x63ktesterService\x12x\n\rStartBacktest\x12\x32.holdfast.v1.BacktesterServiceStartBacktestRequest\x1a\x33.holdfast.v1.BacktesterServiceStartBacktestResponse\x12{\n\x0eResumeBacktest\x12\x33.holdfast.v1.BacktesterServiceResumeBacktestRequest\x1a\x34.holdfast.v1.BacktesterServiceResumeBacktestResponse\x12{\n\x0e\x43\x61ncelBacktest\x12\x33.holdfast.v1.BacktesterServiceCancelBacktestRequest\x1a\x34.holdfast.v1.BacktesterServiceCancelBacktestResponse\x12p\n\tSupervise\x12..holdfast.v1.BacktesterServiceSuperviseRequest\x1a/.holdfast.v1.BacktesterServiceSuperviseResponse(\x01\x30\x01\x12{\n\x0eGetWorkerState\x12\x33.holdfast.v1.BacktesterServiceGetWorkerStateRequest\x1a\x34.holdfast.v1.BacktesterServiceGetWorkerStateResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$holdfast/v1/backtester_service.proto\x12\x0bholdfast.v1\x1a\x18holdfast/v1/worker.proto2\x9d\x03\n\x11\x42\x61\x63ktesterService\x12G\n\x08StartRun\x12\x1c.holdfast.v1.StartRunRequest\x1a\x1d.holdfast.v1.StartRunResponse\x12J\n\tResumeRun\x12\x1d.holdfast.v1.ResumeRunRequest\x1a\x1e.holdfast.v1.ResumeRunResponse\x12J\n\tCancelRun\x12\x1d.holdfast.v1.CancelRunRequest\x1a\x1e.holdfast.v1.CancelRunResponse\x12L\n\tSupervise\x12\x1f.holdfast.v1.CoordinatorMessage\x1a\x1a.holdfast.v1.WorkerMessage(\x01\x30\x01\x12Y\n\x0eGetWorkerState\x12\".holdfast.v1.GetWorkerStateRequest\x1a#.holdfast.v1.GetWorkerStateResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'holdfast.v1.backtester_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_BACKTESTERSERVICESTARTBACKTESTREQUEST']._serialized_start=109
-  _globals['_BACKTESTERSERVICESTARTBACKTESTREQUEST']._serialized_end=196
-  _globals['_BACKTESTERSERVICESTARTBACKTESTRESPONSE']._serialized_start=198
-  _globals['_BACKTESTERSERVICESTARTBACKTESTRESPONSE']._serialized_end=238
-  _globals['_BACKTESTERSERVICERESUMEBACKTESTREQUEST']._serialized_start=241
-  _globals['_BACKTESTERSERVICERESUMEBACKTESTREQUEST']._serialized_end=377
-  _globals['_BACKTESTERSERVICERESUMEBACKTESTRESPONSE']._serialized_start=379
-  _globals['_BACKTESTERSERVICERESUMEBACKTESTRESPONSE']._serialized_end=420
-  _globals['_BACKTESTERSERVICECANCELBACKTESTREQUEST']._serialized_start=422
-  _globals['_BACKTESTERSERVICECANCELBACKTESTREQUEST']._serialized_end=538
-  _globals['_BACKTESTERSERVICECANCELBACKTESTRESPONSE']._serialized_start=540
-  _globals['_BACKTESTERSERVICECANCELBACKTESTRESPONSE']._serialized_end=581
-  _globals['_BACKTESTERSERVICESUPERVISEREQUEST']._serialized_start=583
-  _globals['_BACKTESTERSERVICESUPERVISEREQUEST']._serialized_end=668
-  _globals['_BACKTESTERSERVICESUPERVISERESPONSE']._serialized_start=670
-  _globals['_BACKTESTERSERVICESUPERVISERESPONSE']._serialized_end=751
-  _globals['_BACKTESTERSERVICEGETWORKERSTATEREQUEST']._serialized_start=753
-  _globals['_BACKTESTERSERVICEGETWORKERSTATEREQUEST']._serialized_end=793
-  _globals['_BACKTESTERSERVICEGETWORKERSTATERESPONSE']._serialized_start=795
-  _globals['_BACKTESTERSERVICEGETWORKERSTATERESPONSE']._serialized_end=877
-  _globals['_BACKTESTERSERVICE']._serialized_start=880
-  _globals['_BACKTESTERSERVICE']._serialized_end=1510
+  _globals['_BACKTESTERSERVICE']._serialized_start=80
+  _globals['_BACKTESTERSERVICE']._serialized_end=493
 # @@protoc_insertion_point(module_scope)

@@ -3,7 +3,7 @@
 import grpc
 import warnings
 
-from holdfast.v1 import backtester_service_pb2 as holdfast_dot_v1_dot_backtester__service__pb2
+from holdfast.v1 import worker_pb2 as holdfast_dot_v1_dot_worker__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -26,11 +26,11 @@ if _version_not_supported:
 
 
 class BacktesterServiceStub:
-    """Served by every backtester.
+    """Served by every backtester; its methods and messages are those of TrainerService.
 
-    The coordinator assigns a run with StartBacktest, or ResumeBacktest with the checkpoint to continue from; the answer comes as soon
+    The coordinator assigns a run with StartRun, or ResumeRun with the checkpoint to continue from; the answer comes as soon
     as a slot is taken and the run's process is asked for. What becomes of it flows up the Supervise stream, which the
-    coordinator opens after RegisterWorker: heartbeats, progress, checkpoints and, durably, the end. CancelBacktest is
+    coordinator opens after RegisterWorker: heartbeats, progress, checkpoints and, durably, the end. CancelRun is
     cooperative first (checkpoint, stop), then SIGTERM, then SIGKILL; the end is reported when the process is gone.
     """
 
@@ -40,58 +40,59 @@ class BacktesterServiceStub:
         Args:
             channel: A grpc.Channel.
         """
-        self.StartBacktest = channel.unary_unary(
-                '/holdfast.v1.BacktesterService/StartBacktest',
-                request_serializer=holdfast_dot_v1_dot_backtester__service__pb2.BacktesterServiceStartBacktestRequest.SerializeToString,
-                response_deserializer=holdfast_dot_v1_dot_backtester__service__pb2.BacktesterServiceStartBacktestResponse.FromString,
+        self.StartRun = channel.unary_unary(
+                '/holdfast.v1.BacktesterService/StartRun',
+                request_serializer=holdfast_dot_v1_dot_worker__pb2.StartRunRequest.SerializeToString,
+                response_deserializer=holdfast_dot_v1_dot_worker__pb2.StartRunResponse.FromString,
                 _registered_method=True)
-        self.ResumeBacktest = channel.unary_unary(
-                '/holdfast.v1.BacktesterService/ResumeBacktest',
-                request_serializer=holdfast_dot_v1_dot_backtester__service__pb2.BacktesterServiceResumeBacktestRequest.SerializeToString,
-                response_deserializer=holdfast_dot_v1_dot_backtester__service__pb2.BacktesterServiceResumeBacktestResponse.FromString,
+        self.ResumeRun = channel.unary_unary(
+                '/holdfast.v1.BacktesterService/ResumeRun',
+                request_serializer=holdfast_dot_v1_dot_worker__pb2.ResumeRunRequest.SerializeToString,
+                response_deserializer=holdfast_dot_v1_dot_worker__pb2.ResumeRunResponse.FromString,
                 _registered_method=True)
-        self.CancelBacktest = channel.unary_unary(
-                '/holdfast.v1.BacktesterService/CancelBacktest',
-                request_serializer=holdfast_dot_v1_dot_backtester__service__pb2.BacktesterServiceCancelBacktestRequest.SerializeToString,
-                response_deserializer=holdfast_dot_v1_dot_backtester__service__pb2.BacktesterServiceCancelBacktestResponse.FromString,
+        self.CancelRun = channel.unary_unary(
+                '/holdfast.v1.BacktesterService/CancelRun',
+                request_serializer=holdfast_dot_v1_dot_worker__pb2.CancelRunRequest.SerializeToString,
+                response_deserializer=holdfast_dot_v1_dot_worker__pb2.CancelRunResponse.FromString,
                 _registered_method=True)
         self.Supervise = channel.stream_stream(
                 '/holdfast.v1.BacktesterService/Supervise',
-                request_serializer=holdfast_dot_v1_dot_backtester__service__pb2.BacktesterServiceSuperviseRequest.SerializeToString,
-                response_deserializer=holdfast_dot_v1_dot_backtester__service__pb2.BacktesterServiceSuperviseResponse.FromString,
+                request_serializer=holdfast_dot_v1_dot_worker__pb2.CoordinatorMessage.SerializeToString,
+                response_deserializer=holdfast_dot_v1_dot_worker__pb2.WorkerMessage.FromString,
                 _registered_method=True)
         self.GetWorkerState = channel.unary_unary(
                 '/holdfast.v1.BacktesterService/GetWorkerState',
-                request_serializer=holdfast_dot_v1_dot_backtester__service__pb2.BacktesterServiceGetWorkerStateRequest.SerializeToString,
-                response_deserializer=holdfast_dot_v1_dot_backtester__service__pb2.BacktesterServiceGetWorkerStateResponse.FromString,
+                request_serializer=holdfast_dot_v1_dot_worker__pb2.GetWorkerStateRequest.SerializeToString,
+                response_deserializer=holdfast_dot_v1_dot_worker__pb2.GetWorkerStateResponse.FromString,
                 _registered_method=True)
 
 
 class BacktesterServiceServicer:
-    """Served by every backtester.
+    """Served by every backtester; its methods and messages are those of TrainerService.
 
-    The coordinator assigns a run with StartBacktest, or ResumeBacktest with the checkpoint to continue from; the answer comes as soon
+    The coordinator assigns a run with StartRun, or ResumeRun with the checkpoint to continue from; the answer comes as soon
     as a slot is taken and the run's process is asked for. What becomes of it flows up the Supervise stream, which the
-    coordinator opens after RegisterWorker: heartbeats, progress, checkpoints and, durably, the end. CancelBacktest is
+    coordinator opens after RegisterWorker: heartbeats, progress, checkpoints and, durably, the end. CancelRun is
     cooperative first (checkpoint, stop), then SIGTERM, then SIGKILL; the end is reported when the process is gone.
     """
 
-    def StartBacktest(self, request, context):
+    def StartRun(self, request, context):
         """RESOURCE_EXHAUSTED / NO_FREE_SLOT, FAILED_PRECONDITION / WORKER_DRAINING, ABORTED / STALE_ATTEMPT (also for a stale
-        coordinator) or COORDINATOR_UNPROVEN. The same assignment again is answered as the first time.
+        coordinator) or COORDINATOR_UNPROVEN, INVALID_ARGUMENT for a run that is not of this worker's kind. The same assignment
+        again is answered as the first time.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def ResumeBacktest(self, request, context):
-        """The same, continuing from a checkpoint.
+    def ResumeRun(self, request, context):
+        """The same, continuing from the assignment's checkpoint.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def CancelBacktest(self, request, context):
+    def CancelRun(self, request, context):
         """NOT_FOUND / RUN_NOT_FOUND when nothing with that operation and attempt runs here.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -114,30 +115,30 @@ class BacktesterServiceServicer:
 
 def add_BacktesterServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
-            'StartBacktest': grpc.unary_unary_rpc_method_handler(
-                    servicer.StartBacktest,
-                    request_deserializer=holdfast_dot_v1_dot_backtester__service__pb2.BacktesterServiceStartBacktestRequest.FromString,
-                    response_serializer=holdfast_dot_v1_dot_backtester__service__pb2.BacktesterServiceStartBacktestResponse.SerializeToString,
+            'StartRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.StartRun,
+                    request_deserializer=holdfast_dot_v1_dot_worker__pb2.StartRunRequest.FromString,
+                    response_serializer=holdfast_dot_v1_dot_worker__pb2.StartRunResponse.SerializeToString,
             ),
-            'ResumeBacktest': grpc.unary_unary_rpc_method_handler(
-                    servicer.ResumeBacktest,
-                    request_deserializer=holdfast_dot_v1_dot_backtester__service__pb2.BacktesterServiceResumeBacktestRequest.FromString,
-                    response_serializer=holdfast_dot_v1_dot_backtester__service__pb2.BacktesterServiceResumeBacktestResponse.SerializeToString,
+            'ResumeRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeRun,
+                    request_deserializer=holdfast_dot_v1_dot_worker__pb2.ResumeRunRequest.FromString,
+                    response_serializer=holdfast_dot_v1_dot_worker__pb2.ResumeRunResponse.SerializeToString,
             ),
-            'CancelBacktest': grpc.unary_unary_rpc_method_handler(
-                    servicer.CancelBacktest,
-                    request_deserializer=holdfast_dot_v1_dot_backtester__service__pb2.BacktesterServiceCancelBacktestRequest.FromString,
-                    response_serializer=holdfast_dot_v1_dot_backtester__service__pb2.BacktesterServiceCancelBacktestResponse.SerializeToString,
+            'CancelRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelRun,
+                    request_deserializer=holdfast_dot_v1_dot_worker__pb2.CancelRunRequest.FromString,
+                    response_serializer=holdfast_dot_v1_dot_worker__pb2.CancelRunResponse.SerializeToString,
             ),
             'Supervise': grpc.stream_stream_rpc_method_handler(
                     servicer.Supervise,
-                    request_deserializer=holdfast_dot_v1_dot_backtester__service__pb2.BacktesterServiceSuperviseRequest.FromString,
-                    response_serializer=holdfast_dot_v1_dot_backtester__service__pb2.BacktesterServiceSuperviseResponse.SerializeToString,
+                    request_deserializer=holdfast_dot_v1_dot_worker__pb2.CoordinatorMessage.FromString,
+                    response_serializer=holdfast_dot_v1_dot_worker__pb2.WorkerMessage.SerializeToString,
             ),
             'GetWorkerState': grpc.unary_unary_rpc_method_handler(
                     servicer.GetWorkerState,
-                    request_deserializer=holdfast_dot_v1_dot_backtester__service__pb2.BacktesterServiceGetWorkerStateRequest.FromString,
-                    response_serializer=holdfast_dot_v1_dot_backtester__service__pb2.BacktesterServiceGetWorkerStateResponse.SerializeToString,
+                    request_deserializer=holdfast_dot_v1_dot_worker__pb2.GetWorkerStateRequest.FromString,
+                    response_serializer=holdfast_dot_v1_dot_worker__pb2.GetWorkerStateResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -148,16 +149,16 @@ def add_BacktesterServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class BacktesterService:
-    """Served by every backtester.
+    """Served by every backtester; its methods and messages are those of TrainerService.
 
-    The coordinator assigns a run with StartBacktest, or ResumeBacktest with the checkpoint to continue from; the answer comes as soon
+    The coordinator assigns a run with StartRun, or ResumeRun with the checkpoint to continue from; the answer comes as soon
     as a slot is taken and the run's process is asked for. What becomes of it flows up the Supervise stream, which the
-    coordinator opens after RegisterWorker: heartbeats, progress, checkpoints and, durably, the end. CancelBacktest is
+    coordinator opens after RegisterWorker: heartbeats, progress, checkpoints and, durably, the end. CancelRun is
     cooperative first (checkpoint, stop), then SIGTERM, then SIGKILL; the end is reported when the process is gone.
     """
 
     @staticmethod
-    def StartBacktest(request,
+    def StartRun(request,
             target,
             options=(),
             channel_credentials=None,
@@ -170,9 +171,9 @@ class BacktesterService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/holdfast.v1.BacktesterService/StartBacktest',
-            holdfast_dot_v1_dot_backtester__service__pb2.BacktesterServiceStartBacktestRequest.SerializeToString,
-            holdfast_dot_v1_dot_backtester__service__pb2.BacktesterServiceStartBacktestResponse.FromString,
+            '/holdfast.v1.BacktesterService/StartRun',
+            holdfast_dot_v1_dot_worker__pb2.StartRunRequest.SerializeToString,
+            holdfast_dot_v1_dot_worker__pb2.StartRunResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -184,7 +185,7 @@ class BacktesterService:
             _registered_method=True)
 
     @staticmethod
-    def ResumeBacktest(request,
+    def ResumeRun(request,
             target,
             options=(),
             channel_credentials=None,
@@ -197,9 +198,9 @@ class BacktesterService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/holdfast.v1.BacktesterService/ResumeBacktest',
-            holdfast_dot_v1_dot_backtester__service__pb2.BacktesterServiceResumeBacktestRequest.SerializeToString,
-            holdfast_dot_v1_dot_backtester__service__pb2.BacktesterServiceResumeBacktestResponse.FromString,
+            '/holdfast.v1.BacktesterService/ResumeRun',
+            holdfast_dot_v1_dot_worker__pb2.ResumeRunRequest.SerializeToString,
+            holdfast_dot_v1_dot_worker__pb2.ResumeRunResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -211,7 +212,7 @@ class BacktesterService:
             _registered_method=True)
 
     @staticmethod
-    def CancelBacktest(request,
+    def CancelRun(request,
             target,
             options=(),
             channel_credentials=None,
@@ -224,9 +225,9 @@ class BacktesterService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/holdfast.v1.BacktesterService/CancelBacktest',
-            holdfast_dot_v1_dot_backtester__service__pb2.BacktesterServiceCancelBacktestRequest.SerializeToString,
-            holdfast_dot_v1_dot_backtester__service__pb2.BacktesterServiceCancelBacktestResponse.FromString,
+            '/holdfast.v1.BacktesterService/CancelRun',
+            holdfast_dot_v1_dot_worker__pb2.CancelRunRequest.SerializeToString,
+            holdfast_dot_v1_dot_worker__pb2.CancelRunResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -252,8 +253,8 @@ class BacktesterService:
             request_iterator,
             target,
             '/holdfast.v1.BacktesterService/Supervise',
-            holdfast_dot_v1_dot_backtester__service__pb2.BacktesterServiceSuperviseRequest.SerializeToString,
-            holdfast_dot_v1_dot_backtester__service__pb2.BacktesterServiceSuperviseResponse.FromString,
+            holdfast_dot_v1_dot_worker__pb2.CoordinatorMessage.SerializeToString,
+            holdfast_dot_v1_dot_worker__pb2.WorkerMessage.FromString,
             options,
             channel_credentials,
             insecure,
@@ -279,8 +280,8 @@ class BacktesterService:
             request,
             target,
             '/holdfast.v1.BacktesterService/GetWorkerState',
-            holdfast_dot_v1_dot_backtester__service__pb2.BacktesterServiceGetWorkerStateRequest.SerializeToString,
-            holdfast_dot_v1_dot_backtester__service__pb2.BacktesterServiceGetWorkerStateResponse.FromString,
+            holdfast_dot_v1_dot_worker__pb2.GetWorkerStateRequest.SerializeToString,
+            holdfast_dot_v1_dot_worker__pb2.GetWorkerStateResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -5,7 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from grpc import aio as _aio
-from holdfast.v1 import backtester_service_pb2 as _backtester_service_pb2
+from holdfast.v1 import worker_pb2 as _worker_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys
@@ -27,11 +27,11 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class BacktesterServiceStub:
-    """Served by every backtester.
+    """Served by every backtester; its methods and messages are those of TrainerService.
 
-    The coordinator assigns a run with StartBacktest, or ResumeBacktest with the checkpoint to continue from; the answer comes as soon
+    The coordinator assigns a run with StartRun, or ResumeRun with the checkpoint to continue from; the answer comes as soon
     as a slot is taken and the run's process is asked for. What becomes of it flows up the Supervise stream, which the
-    coordinator opens after RegisterWorker: heartbeats, progress, checkpoints and, durably, the end. CancelBacktest is
+    coordinator opens after RegisterWorker: heartbeats, progress, checkpoints and, durably, the end. CancelRun is
     cooperative first (checkpoint, stop), then SIGTERM, then SIGKILL; the end is reported when the process is gone.
     """
 
@@ -39,89 +39,92 @@ class BacktesterServiceStub:
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> BacktesterServiceAsyncStub: ...
-    StartBacktest: _grpc.UnaryUnaryMultiCallable[_backtester_service_pb2.BacktesterServiceStartBacktestRequest, _backtester_service_pb2.BacktesterServiceStartBacktestResponse]
+    StartRun: _grpc.UnaryUnaryMultiCallable[_worker_pb2.StartRunRequest, _worker_pb2.StartRunResponse]
     """RESOURCE_EXHAUSTED / NO_FREE_SLOT, FAILED_PRECONDITION / WORKER_DRAINING, ABORTED / STALE_ATTEMPT (also for a stale
-    coordinator) or COORDINATOR_UNPROVEN. The same assignment again is answered as the first time.
+    coordinator) or COORDINATOR_UNPROVEN, INVALID_ARGUMENT for a run that is not of this worker's kind. The same assignment
+    again is answered as the first time.
     """
-    ResumeBacktest: _grpc.UnaryUnaryMultiCallable[_backtester_service_pb2.BacktesterServiceResumeBacktestRequest, _backtester_service_pb2.BacktesterServiceResumeBacktestResponse]
-    """The same, continuing from a checkpoint."""
-    CancelBacktest: _grpc.UnaryUnaryMultiCallable[_backtester_service_pb2.BacktesterServiceCancelBacktestRequest, _backtester_service_pb2.BacktesterServiceCancelBacktestResponse]
+    ResumeRun: _grpc.UnaryUnaryMultiCallable[_worker_pb2.ResumeRunRequest, _worker_pb2.ResumeRunResponse]
+    """The same, continuing from the assignment's checkpoint."""
+    CancelRun: _grpc.UnaryUnaryMultiCallable[_worker_pb2.CancelRunRequest, _worker_pb2.CancelRunResponse]
     """NOT_FOUND / RUN_NOT_FOUND when nothing with that operation and attempt runs here."""
-    Supervise: _grpc.StreamStreamMultiCallable[_backtester_service_pb2.BacktesterServiceSuperviseRequest, _backtester_service_pb2.BacktesterServiceSuperviseResponse]
+    Supervise: _grpc.StreamStreamMultiCallable[_worker_pb2.CoordinatorMessage, _worker_pb2.WorkerMessage]
     """One stream at a time; a newer one with at least the same term replaces the older."""
-    GetWorkerState: _grpc.UnaryUnaryMultiCallable[_backtester_service_pb2.BacktesterServiceGetWorkerStateRequest, _backtester_service_pb2.BacktesterServiceGetWorkerStateResponse]
+    GetWorkerState: _grpc.UnaryUnaryMultiCallable[_worker_pb2.GetWorkerStateRequest, _worker_pb2.GetWorkerStateResponse]
 
 @_typing.type_check_only
 class BacktesterServiceAsyncStub(BacktesterServiceStub):
-    """Served by every backtester.
+    """Served by every backtester; its methods and messages are those of TrainerService.
 
-    The coordinator assigns a run with StartBacktest, or ResumeBacktest with the checkpoint to continue from; the answer comes as soon
+    The coordinator assigns a run with StartRun, or ResumeRun with the checkpoint to continue from; the answer comes as soon
     as a slot is taken and the run's process is asked for. What becomes of it flows up the Supervise stream, which the
-    coordinator opens after RegisterWorker: heartbeats, progress, checkpoints and, durably, the end. CancelBacktest is
+    coordinator opens after RegisterWorker: heartbeats, progress, checkpoints and, durably, the end. CancelRun is
     cooperative first (checkpoint, stop), then SIGTERM, then SIGKILL; the end is reported when the process is gone.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
-    StartBacktest: _aio.UnaryUnaryMultiCallable[_backtester_service_pb2.BacktesterServiceStartBacktestRequest, _backtester_service_pb2.BacktesterServiceStartBacktestResponse]  # type: ignore[assignment]
+    StartRun: _aio.UnaryUnaryMultiCallable[_worker_pb2.StartRunRequest, _worker_pb2.StartRunResponse]  # type: ignore[assignment]
     """RESOURCE_EXHAUSTED / NO_FREE_SLOT, FAILED_PRECONDITION / WORKER_DRAINING, ABORTED / STALE_ATTEMPT (also for a stale
-    coordinator) or COORDINATOR_UNPROVEN. The same assignment again is answered as the first time.
+    coordinator) or COORDINATOR_UNPROVEN, INVALID_ARGUMENT for a run that is not of this worker's kind. The same assignment
+    again is answered as the first time.
     """
-    ResumeBacktest: _aio.UnaryUnaryMultiCallable[_backtester_service_pb2.BacktesterServiceResumeBacktestRequest, _backtester_service_pb2.BacktesterServiceResumeBacktestResponse]  # type: ignore[assignment]
-    """The same, continuing from a checkpoint."""
-    CancelBacktest: _aio.UnaryUnaryMultiCallable[_backtester_service_pb2.BacktesterServiceCancelBacktestRequest, _backtester_service_pb2.BacktesterServiceCancelBacktestResponse]  # type: ignore[assignment]
+    ResumeRun: _aio.UnaryUnaryMultiCallable[_worker_pb2.ResumeRunRequest, _worker_pb2.ResumeRunResponse]  # type: ignore[assignment]
+    """The same, continuing from the assignment's checkpoint."""
+    CancelRun: _aio.UnaryUnaryMultiCallable[_worker_pb2.CancelRunRequest, _worker_pb2.CancelRunResponse]  # type: ignore[assignment]
     """NOT_FOUND / RUN_NOT_FOUND when nothing with that operation and attempt runs here."""
-    Supervise: _aio.StreamStreamMultiCallable[_backtester_service_pb2.BacktesterServiceSuperviseRequest, _backtester_service_pb2.BacktesterServiceSuperviseResponse]  # type: ignore[assignment]
+    Supervise: _aio.StreamStreamMultiCallable[_worker_pb2.CoordinatorMessage, _worker_pb2.WorkerMessage]  # type: ignore[assignment]
     """One stream at a time; a newer one with at least the same term replaces the older."""
-    GetWorkerState: _aio.UnaryUnaryMultiCallable[_backtester_service_pb2.BacktesterServiceGetWorkerStateRequest, _backtester_service_pb2.BacktesterServiceGetWorkerStateResponse]  # type: ignore[assignment]
+    GetWorkerState: _aio.UnaryUnaryMultiCallable[_worker_pb2.GetWorkerStateRequest, _worker_pb2.GetWorkerStateResponse]  # type: ignore[assignment]
 
 class BacktesterServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Served by every backtester.
+    """Served by every backtester; its methods and messages are those of TrainerService.
 
-    The coordinator assigns a run with StartBacktest, or ResumeBacktest with the checkpoint to continue from; the answer comes as soon
+    The coordinator assigns a run with StartRun, or ResumeRun with the checkpoint to continue from; the answer comes as soon
     as a slot is taken and the run's process is asked for. What becomes of it flows up the Supervise stream, which the
-    coordinator opens after RegisterWorker: heartbeats, progress, checkpoints and, durably, the end. CancelBacktest is
+    coordinator opens after RegisterWorker: heartbeats, progress, checkpoints and, durably, the end. CancelRun is
     cooperative first (checkpoint, stop), then SIGTERM, then SIGKILL; the end is reported when the process is gone.
     """
 
     @_abc_1.abstractmethod
-    def StartBacktest(
+    def StartRun(
         self,
-        request: _backtester_service_pb2.BacktesterServiceStartBacktestRequest,
+        request: _worker_pb2.StartRunRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_backtester_service_pb2.BacktesterServiceStartBacktestResponse, _abc.Awaitable[_backtester_service_pb2.BacktesterServiceStartBacktestResponse]]:
+    ) -> _typing.Union[_worker_pb2.StartRunResponse, _abc.Awaitable[_worker_pb2.StartRunResponse]]:
         """RESOURCE_EXHAUSTED / NO_FREE_SLOT, FAILED_PRECONDITION / WORKER_DRAINING, ABORTED / STALE_ATTEMPT (also for a stale
-        coordinator) or COORDINATOR_UNPROVEN. The same assignment again is answered as the first time.
+        coordinator) or COORDINATOR_UNPROVEN, INVALID_ARGUMENT for a run that is not of this worker's kind. The same assignment
+        again is answered as the first time.
         """
 
     @_abc_1.abstractmethod
-    def ResumeBacktest(
+    def ResumeRun(
         self,
-        request: _backtester_service_pb2.BacktesterServiceResumeBacktestRequest,
+        request: _worker_pb2.ResumeRunRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_backtester_service_pb2.BacktesterServiceResumeBacktestResponse, _abc.Awaitable[_backtester_service_pb2.BacktesterServiceResumeBacktestResponse]]:
-        """The same, continuing from a checkpoint."""
+    ) -> _typing.Union[_worker_pb2.ResumeRunResponse, _abc.Awaitable[_worker_pb2.ResumeRunResponse]]:
+        """The same, continuing from the assignment's checkpoint."""
 
     @_abc_1.abstractmethod
-    def CancelBacktest(
+    def CancelRun(
         self,
-        request: _backtester_service_pb2.BacktesterServiceCancelBacktestRequest,
+        request: _worker_pb2.CancelRunRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_backtester_service_pb2.BacktesterServiceCancelBacktestResponse, _abc.Awaitable[_backtester_service_pb2.BacktesterServiceCancelBacktestResponse]]:
+    ) -> _typing.Union[_worker_pb2.CancelRunResponse, _abc.Awaitable[_worker_pb2.CancelRunResponse]]:
         """NOT_FOUND / RUN_NOT_FOUND when nothing with that operation and attempt runs here."""
 
     @_abc_1.abstractmethod
     def Supervise(
         self,
-        request_iterator: _MaybeAsyncIterator[_backtester_service_pb2.BacktesterServiceSuperviseRequest],
+        request_iterator: _MaybeAsyncIterator[_worker_pb2.CoordinatorMessage],
         context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_backtester_service_pb2.BacktesterServiceSuperviseResponse], _abc.AsyncIterator[_backtester_service_pb2.BacktesterServiceSuperviseResponse]]:
+    ) -> _typing.Union[_abc.Iterator[_worker_pb2.WorkerMessage], _abc.AsyncIterator[_worker_pb2.WorkerMessage]]:
         """One stream at a time; a newer one with at least the same term replaces the older."""
 
     @_abc_1.abstractmethod
     def GetWorkerState(
         self,
-        request: _backtester_service_pb2.BacktesterServiceGetWorkerStateRequest,
+        request: _worker_pb2.GetWorkerStateRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_backtester_service_pb2.BacktesterServiceGetWorkerStateResponse, _abc.Awaitable[_backtester_service_pb2.BacktesterServiceGetWorkerStateResponse]]: ...
+    ) -> _typing.Union[_worker_pb2.GetWorkerStateResponse, _abc.Awaitable[_worker_pb2.GetWorkerStateResponse]]: ...
 
 def add_BacktesterServiceServicer_to_server(servicer: BacktesterServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

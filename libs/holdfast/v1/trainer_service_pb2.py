@@ -22,37 +22,16 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
-from holdfast.v1 import checkpoint_pb2 as holdfast_dot_v1_dot_checkpoint__pb2
 from holdfast.v1 import worker_pb2 as holdfast_dot_v1_dot_worker__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!holdfast/v1/trainer_service.proto\x12\x0bholdfast.v1\x1a\x1choldfast/v1/checkpoint.proto\x1a\x18holdfast/v1/worker.proto\"T\n\"TrainerServiceStartTrainingRequest\x12.\n\nassignment\x18\x01 \x01(\x0b\x32\x1a.holdfast.v1.RunAssignment\"%\n#TrainerServiceStartTrainingResponse\"\x85\x01\n#TrainerServiceResumeTrainingRequest\x12.\n\nassignment\x18\x01 \x01(\x0b\x32\x1a.holdfast.v1.RunAssignment\x12.\n\ncheckpoint\x18\x02 \x01(\x0b\x32\x1a.holdfast.v1.CheckpointRef\"&\n$TrainerServiceResumeTrainingResponse\"q\n#TrainerServiceCancelTrainingRequest\x12 \n\x03run\x18\x01 \x01(\x0b\x32\x13.holdfast.v1.RunRef\x12\x18\n\x10\x63oordinator_term\x18\x02 \x01(\x03\x12\x0e\n\x06reason\x18\x03 \x01(\t\"&\n$TrainerServiceCancelTrainingResponse\"R\n\x1eTrainerServiceSuperviseRequest\x12\x30\n\x07message\x18\x01 \x01(\x0b\x32\x1f.holdfast.v1.CoordinatorMessage\"N\n\x1fTrainerServiceSuperviseResponse\x12+\n\x07message\x18\x01 \x01(\x0b\x32\x1a.holdfast.v1.WorkerMessage\"%\n#TrainerServiceGetWorkerStateRequest\"O\n$TrainerServiceGetWorkerStateResponse\x12\'\n\x05state\x18\x01 \x01(\x0b\x32\x18.holdfast.v1.WorkerState2\xd5\x04\n\x0eTrainerService\x12r\n\rStartTraining\x12/.holdfast.v1.TrainerServiceStartTrainingRequest\x1a\x30.holdfast.v1.TrainerServiceStartTrainingResponse\x12u\n\x0eResumeTraining\x12\x30.holdfast.v1.TrainerServiceResumeTrainingRequest\x1a\x31.holdfast.v1.TrainerServiceResumeTrainingResponse\x12u\n\x0e\x43\x61ncelTraining\x12\x30.holdfast.v1.TrainerServiceCancelTrainingRequest\x1a\x31.holdfast.v1.TrainerServiceCancelTrainingResponse\x12j\n\tSupervise\x12+.holdfast.v1.TrainerServiceSuperviseRequest\x1a,.holdfast.v1.TrainerServiceSuperviseResponse(\x01\x30\x01\x12u\n\x0eGetWorkerState\x12\x30.holdfast.v1.TrainerServiceGetWorkerStateRequest\x1a\x31.holdfast.v1.TrainerServiceGetWorkerStateResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!holdfast/v1/trainer_service.proto\x12\x0bholdfast.v1\x1a\x18holdfast/v1/worker.proto2\x9a\x03\n\x0eTrainerService\x12G\n\x08StartRun\x12\x1c.holdfast.v1.StartRunRequest\x1a\x1d.holdfast.v1.StartRunResponse\x12J\n\tResumeRun\x12\x1d.holdfast.v1.ResumeRunRequest\x1a\x1e.holdfast.v1.ResumeRunResponse\x12J\n\tCancelRun\x12\x1d.holdfast.v1.CancelRunRequest\x1a\x1e.holdfast.v1.CancelRunResponse\x12L\n\tSupervise\x12\x1f.holdfast.v1.CoordinatorMessage\x1a\x1a.holdfast.v1.WorkerMessage(\x01\x30\x01\x12Y\n\x0eGetWorkerState\x12\".holdfast.v1.GetWorkerStateRequest\x1a#.holdfast.v1.GetWorkerStateResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'holdfast.v1.trainer_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_TRAINERSERVICESTARTTRAININGREQUEST']._serialized_start=106
-  _globals['_TRAINERSERVICESTARTTRAININGREQUEST']._serialized_end=190
-  _globals['_TRAINERSERVICESTARTTRAININGRESPONSE']._serialized_start=192
-  _globals['_TRAINERSERVICESTARTTRAININGRESPONSE']._serialized_end=229
-  _globals['_TRAINERSERVICERESUMETRAININGREQUEST']._serialized_start=232
-  _globals['_TRAINERSERVICERESUMETRAININGREQUEST']._serialized_end=365
-  _globals['_TRAINERSERVICERESUMETRAININGRESPONSE']._serialized_start=367
-  _globals['_TRAINERSERVICERESUMETRAININGRESPONSE']._serialized_end=405
-  _globals['_TRAINERSERVICECANCELTRAININGREQUEST']._serialized_start=407
-  _globals['_TRAINERSERVICECANCELTRAININGREQUEST']._serialized_end=520
-  _globals['_TRAINERSERVICECANCELTRAININGRESPONSE']._serialized_start=522
-  _globals['_TRAINERSERVICECANCELTRAININGRESPONSE']._serialized_end=560
-  _globals['_TRAINERSERVICESUPERVISEREQUEST']._serialized_start=562
-  _globals['_TRAINERSERVICESUPERVISEREQUEST']._serialized_end=644
-  _globals['_TRAINERSERVICESUPERVISERESPONSE']._serialized_start=646
-  _globals['_TRAINERSERVICESUPERVISERESPONSE']._serialized_end=724
-  _globals['_TRAINERSERVICEGETWORKERSTATEREQUEST']._serialized_start=726
-  _globals['_TRAINERSERVICEGETWORKERSTATEREQUEST']._serialized_end=763
-  _globals['_TRAINERSERVICEGETWORKERSTATERESPONSE']._serialized_start=765
-  _globals['_TRAINERSERVICEGETWORKERSTATERESPONSE']._serialized_end=844
-  _globals['_TRAINERSERVICE']._serialized_start=847
-  _globals['_TRAINERSERVICE']._serialized_end=1444
+  _globals['_TRAINERSERVICE']._serialized_start=77
+  _globals['_TRAINERSERVICE']._serialized_end=487
 # @@protoc_insertion_point(module_scope)

@@ -3,7 +3,7 @@
 import grpc
 import warnings
 
-from holdfast.v1 import trainer_service_pb2 as holdfast_dot_v1_dot_trainer__service__pb2
+from holdfast.v1 import worker_pb2 as holdfast_dot_v1_dot_worker__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -26,11 +26,11 @@ if _version_not_supported:
 
 
 class TrainerServiceStub:
-    """Served by every trainer.
+    """Served by every trainer; its methods and messages are those of BacktesterService.
 
-    The coordinator assigns a run with StartTraining, or ResumeTraining with the checkpoint to continue from; the answer comes as soon
+    The coordinator assigns a run with StartRun, or ResumeRun with the checkpoint to continue from; the answer comes as soon
     as a slot is taken and the run's process is asked for. What becomes of it flows up the Supervise stream, which the
-    coordinator opens after RegisterWorker: heartbeats, progress, checkpoints and, durably, the end. CancelTraining is
+    coordinator opens after RegisterWorker: heartbeats, progress, checkpoints and, durably, the end. CancelRun is
     cooperative first (checkpoint, stop), then SIGTERM, then SIGKILL; the end is reported when the process is gone.
     """
 
@@ -40,58 +40,59 @@ class TrainerServiceStub:
         Args:
             channel: A grpc.Channel.
         """
-        self.StartTraining = channel.unary_unary(
-                '/holdfast.v1.TrainerService/StartTraining',
-                request_serializer=holdfast_dot_v1_dot_trainer__service__pb2.TrainerServiceStartTrainingRequest.SerializeToString,
-                response_deserializer=holdfast_dot_v1_dot_trainer__service__pb2.TrainerServiceStartTrainingResponse.FromString,
+        self.StartRun = channel.unary_unary(
+                '/holdfast.v1.TrainerService/StartRun',
+                request_serializer=holdfast_dot_v1_dot_worker__pb2.StartRunRequest.SerializeToString,
+                response_deserializer=holdfast_dot_v1_dot_worker__pb2.StartRunResponse.FromString,
                 _registered_method=True)
-        self.ResumeTraining = channel.unary_unary(
-                '/holdfast.v1.TrainerService/ResumeTraining',
-                request_serializer=holdfast_dot_v1_dot_trainer__service__pb2.TrainerServiceResumeTrainingRequest.SerializeToString,
-                response_deserializer=holdfast_dot_v1_dot_trainer__service__pb2.TrainerServiceResumeTrainingResponse.FromString,
+        self.ResumeRun = channel.unary_unary(
+                '/holdfast.v1.TrainerService/ResumeRun',
+                request_serializer=holdfast_dot_v1_dot_worker__pb2.ResumeRunRequest.SerializeToString,
+                response_deserializer=holdfast_dot_v1_dot_worker__pb2.ResumeRunResponse.FromString,
                 _registered_method=True)
-        self.CancelTraining = channel.unary_unary(
-                '/holdfast.v1.TrainerService/CancelTraining',
-                request_serializer=holdfast_dot_v1_dot_trainer__service__pb2.TrainerServiceCancelTrainingRequest.SerializeToString,
-                response_deserializer=holdfast_dot_v1_dot_trainer__service__pb2.TrainerServiceCancelTrainingResponse.FromString,
+        self.CancelRun = channel.unary_unary(
+                '/holdfast.v1.TrainerService/CancelRun',
+                request_serializer=holdfast_dot_v1_dot_worker__pb2.CancelRunRequest.SerializeToString,
+                response_deserializer=holdfast_dot_v1_dot_worker__pb2.CancelRunResponse.FromString,
                 _registered_method=True)
         self.Supervise = channel.stream_stream(
                 '/holdfast.v1.TrainerService/Supervise',
-                request_serializer=holdfast_dot_v1_dot_trainer__service__pb2.TrainerServiceSuperviseRequest.SerializeToString,
-                response_deserializer=holdfast_dot_v1_dot_trainer__service__pb2.TrainerServiceSuperviseResponse.FromString,
+                request_serializer=holdfast_dot_v1_dot_worker__pb2.CoordinatorMessage.SerializeToString,
+                response_deserializer=holdfast_dot_v1_dot_worker__pb2.WorkerMessage.FromString,
                 _registered_method=True)
         self.GetWorkerState = channel.unary_unary(
                 '/holdfast.v1.TrainerService/GetWorkerState',
-                request_serializer=holdfast_dot_v1_dot_trainer__service__pb2.TrainerServiceGetWorkerStateRequest.SerializeToString,
-                response_deserializer=holdfast_dot_v1_dot_trainer__service__pb2.TrainerServiceGetWorkerStateResponse.FromString,
+                request_serializer=holdfast_dot_v1_dot_worker__pb2.GetWorkerStateRequest.SerializeToString,
+                response_deserializer=holdfast_dot_v1_dot_worker__pb2.GetWorkerStateResponse.FromString,
                 _registered_method=True)
 
 
 class TrainerServiceServicer:
-    """Served by every trainer.
+    """Served by every trainer; its methods and messages are those of BacktesterService.
 
-    The coordinator assigns a run with StartTraining, or ResumeTraining with the checkpoint to continue from; the answer comes as soon
+    The coordinator assigns a run with StartRun, or ResumeRun with the checkpoint to continue from; the answer comes as soon
     as a slot is taken and the run's process is asked for. What becomes of it flows up the Supervise stream, which the
-    coordinator opens after RegisterWorker: heartbeats, progress, checkpoints and, durably, the end. CancelTraining is
+    coordinator opens after RegisterWorker: heartbeats, progress, checkpoints and, durably, the end. CancelRun is
     cooperative first (checkpoint, stop), then SIGTERM, then SIGKILL; the end is reported when the process is gone.
     """
 
-    def StartTraining(self, request, context):
+    def StartRun(self, request, context):
         """RESOURCE_EXHAUSTED / NO_FREE_SLOT, FAILED_PRECONDITION / WORKER_DRAINING, ABORTED / STALE_ATTEMPT (also for a stale
-        coordinator) or COORDINATOR_UNPROVEN. The same assignment again is answered as the first time.
+        coordinator) or COORDINATOR_UNPROVEN, INVALID_ARGUMENT for a run that is not of this worker's kind. The same assignment
+        again is answered as the first time.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def ResumeTraining(self, request, context):
-        """The same, continuing from a checkpoint.
+    def ResumeRun(self, request, context):
+        """The same, continuing from the assignment's checkpoint.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def CancelTraining(self, request, context):
+    def CancelRun(self, request, context):
         """NOT_FOUND / RUN_NOT_FOUND when nothing with that operation and attempt runs here.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -114,30 +115,30 @@ class TrainerServiceServicer:
 
 def add_TrainerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
-            'StartTraining': grpc.unary_unary_rpc_method_handler(
-                    servicer.StartTraining,
-                    request_deserializer=holdfast_dot_v1_dot_trainer__service__pb2.TrainerServiceStartTrainingRequest.FromString,
-                    response_serializer=holdfast_dot_v1_dot_trainer__service__pb2.TrainerServiceStartTrainingResponse.SerializeToString,
+            'StartRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.StartRun,
+                    request_deserializer=holdfast_dot_v1_dot_worker__pb2.StartRunRequest.FromString,
+                    response_serializer=holdfast_dot_v1_dot_worker__pb2.StartRunResponse.SerializeToString,
             ),
-            'ResumeTraining': grpc.unary_unary_rpc_method_handler(
-                    servicer.ResumeTraining,
-                    request_deserializer=holdfast_dot_v1_dot_trainer__service__pb2.TrainerServiceResumeTrainingRequest.FromString,
-                    response_serializer=holdfast_dot_v1_dot_trainer__service__pb2.TrainerServiceResumeTrainingResponse.SerializeToString,
+            'ResumeRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeRun,
+                    request_deserializer=holdfast_dot_v1_dot_worker__pb2.ResumeRunRequest.FromString,
+                    response_serializer=holdfast_dot_v1_dot_worker__pb2.ResumeRunResponse.SerializeToString,
             ),
-            'CancelTraining': grpc.unary_unary_rpc_method_handler(
-                    servicer.CancelTraining,
-                    request_deserializer=holdfast_dot_v1_dot_trainer__service__pb2.TrainerServiceCancelTrainingRequest.FromString,
-                    response_serializer=holdfast_dot_v1_dot_trainer__service__pb2.TrainerServiceCancelTrainingResponse.SerializeToString,
+            'CancelRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelRun,
+                    request_deserializer=holdfast_dot_v1_dot_worker__pb2.CancelRunRequest.FromString,
+                    response_serializer=holdfast_dot_v1_dot_worker__pb2.CancelRunResponse.SerializeToString,
             ),
             'Supervise': grpc.stream_stream_rpc_method_handler(
                     servicer.Supervise,
-                    request_deserializer=holdfast_dot_v1_dot_trainer__service__pb2.TrainerServiceSuperviseRequest.FromString,
-                    response_serializer=holdfast_dot_v1_dot_trainer__service__pb2.TrainerServiceSuperviseResponse.SerializeToString,
+                    request_deserializer=holdfast_dot_v1_dot_worker__pb2.CoordinatorMessage.FromString,
+                    response_serializer=holdfast_dot_v1_dot_worker__pb2.WorkerMessage.SerializeToString,
             ),
             'GetWorkerState': grpc.unary_unary_rpc_method_handler(
                     servicer.GetWorkerState,
-                    request_deserializer=holdfast_dot_v1_dot_trainer__service__pb2.TrainerServiceGetWorkerStateRequest.FromString,
-                    response_serializer=holdfast_dot_v1_dot_trainer__service__pb2.TrainerServiceGetWorkerStateResponse.SerializeToString,
+                    request_deserializer=holdfast_dot_v1_dot_worker__pb2.GetWorkerStateRequest.FromString,
+                    response_serializer=holdfast_dot_v1_dot_worker__pb2.GetWorkerStateResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -148,16 +149,16 @@ def add_TrainerServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class TrainerService:
-    """Served by every trainer.
+    """Served by every trainer; its methods and messages are those of BacktesterService.
 
-    The coordinator assigns a run with StartTraining, or ResumeTraining with the checkpoint to continue from; the answer comes as soon
+    The coordinator assigns a run with StartRun, or ResumeRun with the checkpoint to continue from; the answer comes as soon
     as a slot is taken and the run's process is asked for. What becomes of it flows up the Supervise stream, which the
-    coordinator opens after RegisterWorker: heartbeats, progress, checkpoints and, durably, the end. CancelTraining is
+    coordinator opens after RegisterWorker: heartbeats, progress, checkpoints and, durably, the end. CancelRun is
     cooperative first (checkpoint, stop), then SIGTERM, then SIGKILL; the end is reported when the process is gone.
     """
 
     @staticmethod
-    def StartTraining(request,
+    def StartRun(request,
             target,
             options=(),
             channel_credentials=None,
@@ -170,9 +171,9 @@ class TrainerService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/holdfast.v1.TrainerService/StartTraining',
-            holdfast_dot_v1_dot_trainer__service__pb2.TrainerServiceStartTrainingRequest.SerializeToString,
-            holdfast_dot_v1_dot_trainer__service__pb2.TrainerServiceStartTrainingResponse.FromString,
+            '/holdfast.v1.TrainerService/StartRun',
+            holdfast_dot_v1_dot_worker__pb2.StartRunRequest.SerializeToString,
+            holdfast_dot_v1_dot_worker__pb2.StartRunResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -184,7 +185,7 @@ class TrainerService:
             _registered_method=True)
 
     @staticmethod
-    def ResumeTraining(request,
+    def ResumeRun(request,
             target,
             options=(),
             channel_credentials=None,
@@ -197,9 +198,9 @@ class TrainerService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/holdfast.v1.TrainerService/ResumeTraining',
-            holdfast_dot_v1_dot_trainer__service__pb2.TrainerServiceResumeTrainingRequest.SerializeToString,
-            holdfast_dot_v1_dot_trainer__service__pb2.TrainerServiceResumeTrainingResponse.FromString,
+            '/holdfast.v1.TrainerService/ResumeRun',
+            holdfast_dot_v1_dot_worker__pb2.ResumeRunRequest.SerializeToString,
+            holdfast_dot_v1_dot_worker__pb2.ResumeRunResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -211,7 +212,7 @@ class TrainerService:
             _registered_method=True)
 
     @staticmethod
-    def CancelTraining(request,
+    def CancelRun(request,
             target,
             options=(),
             channel_credentials=None,
@@ -224,9 +225,9 @@ class TrainerService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/holdfast.v1.TrainerService/CancelTraining',
-            holdfast_dot_v1_dot_trainer__service__pb2.TrainerServiceCancelTrainingRequest.SerializeToString,
-            holdfast_dot_v1_dot_trainer__service__pb2.TrainerServiceCancelTrainingResponse.FromString,
+            '/holdfast.v1.TrainerService/CancelRun',
+            holdfast_dot_v1_dot_worker__pb2.CancelRunRequest.SerializeToString,
+            holdfast_dot_v1_dot_worker__pb2.CancelRunResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -252,8 +253,8 @@ class TrainerService:
             request_iterator,
             target,
             '/holdfast.v1.TrainerService/Supervise',
-            holdfast_dot_v1_dot_trainer__service__pb2.TrainerServiceSuperviseRequest.SerializeToString,
-            holdfast_dot_v1_dot_trainer__service__pb2.TrainerServiceSuperviseResponse.FromString,
+            holdfast_dot_v1_dot_worker__pb2.CoordinatorMessage.SerializeToString,
+            holdfast_dot_v1_dot_worker__pb2.WorkerMessage.FromString,
             options,
             channel_credentials,
             insecure,
@@ -279,8 +280,8 @@ class TrainerService:
             request,
             target,
             '/holdfast.v1.TrainerService/GetWorkerState',
-            holdfast_dot_v1_dot_trainer__service__pb2.TrainerServiceGetWorkerStateRequest.SerializeToString,
-            holdfast_dot_v1_dot_trainer__service__pb2.TrainerServiceGetWorkerStateResponse.FromString,
+            holdfast_dot_v1_dot_worker__pb2.GetWorkerStateRequest.SerializeToString,
+            holdfast_dot_v1_dot_worker__pb2.GetWorkerStateResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -5,7 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from grpc import aio as _aio
-from holdfast.v1 import trainer_service_pb2 as _trainer_service_pb2
+from holdfast.v1 import worker_pb2 as _worker_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys
@@ -27,11 +27,11 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class TrainerServiceStub:
-    """Served by every trainer.
+    """Served by every trainer; its methods and messages are those of BacktesterService.
 
-    The coordinator assigns a run with StartTraining, or ResumeTraining with the checkpoint to continue from; the answer comes as soon
+    The coordinator assigns a run with StartRun, or ResumeRun with the checkpoint to continue from; the answer comes as soon
     as a slot is taken and the run's process is asked for. What becomes of it flows up the Supervise stream, which the
-    coordinator opens after RegisterWorker: heartbeats, progress, checkpoints and, durably, the end. CancelTraining is
+    coordinator opens after RegisterWorker: heartbeats, progress, checkpoints and, durably, the end. CancelRun is
     cooperative first (checkpoint, stop), then SIGTERM, then SIGKILL; the end is reported when the process is gone.
     """
 
@@ -39,89 +39,92 @@ class TrainerServiceStub:
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> TrainerServiceAsyncStub: ...
-    StartTraining: _grpc.UnaryUnaryMultiCallable[_trainer_service_pb2.TrainerServiceStartTrainingRequest, _trainer_service_pb2.TrainerServiceStartTrainingResponse]
+    StartRun: _grpc.UnaryUnaryMultiCallable[_worker_pb2.StartRunRequest, _worker_pb2.StartRunResponse]
     """RESOURCE_EXHAUSTED / NO_FREE_SLOT, FAILED_PRECONDITION / WORKER_DRAINING, ABORTED / STALE_ATTEMPT (also for a stale
-    coordinator) or COORDINATOR_UNPROVEN. The same assignment again is answered as the first time.
+    coordinator) or COORDINATOR_UNPROVEN, INVALID_ARGUMENT for a run that is not of this worker's kind. The same assignment
+    again is answered as the first time.
     """
-    ResumeTraining: _grpc.UnaryUnaryMultiCallable[_trainer_service_pb2.TrainerServiceResumeTrainingRequest, _trainer_service_pb2.TrainerServiceResumeTrainingResponse]
-    """The same, continuing from a checkpoint."""
-    CancelTraining: _grpc.UnaryUnaryMultiCallable[_trainer_service_pb2.TrainerServiceCancelTrainingRequest, _trainer_service_pb2.TrainerServiceCancelTrainingResponse]
+    ResumeRun: _grpc.UnaryUnaryMultiCallable[_worker_pb2.ResumeRunRequest, _worker_pb2.ResumeRunResponse]
+    """The same, continuing from the assignment's checkpoint."""
+    CancelRun: _grpc.UnaryUnaryMultiCallable[_worker_pb2.CancelRunRequest, _worker_pb2.CancelRunResponse]
     """NOT_FOUND / RUN_NOT_FOUND when nothing with that operation and attempt runs here."""
-    Supervise: _grpc.StreamStreamMultiCallable[_trainer_service_pb2.TrainerServiceSuperviseRequest, _trainer_service_pb2.TrainerServiceSuperviseResponse]
+    Supervise: _grpc.StreamStreamMultiCallable[_worker_pb2.CoordinatorMessage, _worker_pb2.WorkerMessage]
     """One stream at a time; a newer one with at least the same term replaces the older."""
-    GetWorkerState: _grpc.UnaryUnaryMultiCallable[_trainer_service_pb2.TrainerServiceGetWorkerStateRequest, _trainer_service_pb2.TrainerServiceGetWorkerStateResponse]
+    GetWorkerState: _grpc.UnaryUnaryMultiCallable[_worker_pb2.GetWorkerStateRequest, _worker_pb2.GetWorkerStateResponse]
 
 @_typing.type_check_only
 class TrainerServiceAsyncStub(TrainerServiceStub):
-    """Served by every trainer.
+    """Served by every trainer; its methods and messages are those of BacktesterService.
 
-    The coordinator assigns a run with StartTraining, or ResumeTraining with the checkpoint to continue from; the answer comes as soon
+    The coordinator assigns a run with StartRun, or ResumeRun with the checkpoint to continue from; the answer comes as soon
     as a slot is taken and the run's process is asked for. What becomes of it flows up the Supervise stream, which the
-    coordinator opens after RegisterWorker: heartbeats, progress, checkpoints and, durably, the end. CancelTraining is
+    coordinator opens after RegisterWorker: heartbeats, progress, checkpoints and, durably, the end. CancelRun is
     cooperative first (checkpoint, stop), then SIGTERM, then SIGKILL; the end is reported when the process is gone.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
-    StartTraining: _aio.UnaryUnaryMultiCallable[_trainer_service_pb2.TrainerServiceStartTrainingRequest, _trainer_service_pb2.TrainerServiceStartTrainingResponse]  # type: ignore[assignment]
+    StartRun: _aio.UnaryUnaryMultiCallable[_worker_pb2.StartRunRequest, _worker_pb2.StartRunResponse]  # type: ignore[assignment]
     """RESOURCE_EXHAUSTED / NO_FREE_SLOT, FAILED_PRECONDITION / WORKER_DRAINING, ABORTED / STALE_ATTEMPT (also for a stale
-    coordinator) or COORDINATOR_UNPROVEN. The same assignment again is answered as the first time.
+    coordinator) or COORDINATOR_UNPROVEN, INVALID_ARGUMENT for a run that is not of this worker's kind. The same assignment
+    again is answered as the first time.
     """
-    ResumeTraining: _aio.UnaryUnaryMultiCallable[_trainer_service_pb2.TrainerServiceResumeTrainingRequest, _trainer_service_pb2.TrainerServiceResumeTrainingResponse]  # type: ignore[assignment]
-    """The same, continuing from a checkpoint."""
-    CancelTraining: _aio.UnaryUnaryMultiCallable[_trainer_service_pb2.TrainerServiceCancelTrainingRequest, _trainer_service_pb2.TrainerServiceCancelTrainingResponse]  # type: ignore[assignment]
+    ResumeRun: _aio.UnaryUnaryMultiCallable[_worker_pb2.ResumeRunRequest, _worker_pb2.ResumeRunResponse]  # type: ignore[assignment]
+    """The same, continuing from the assignment's checkpoint."""
+    CancelRun: _aio.UnaryUnaryMultiCallable[_worker_pb2.CancelRunRequest, _worker_pb2.CancelRunResponse]  # type: ignore[assignment]
     """NOT_FOUND / RUN_NOT_FOUND when nothing with that operation and attempt runs here."""
-    Supervise: _aio.StreamStreamMultiCallable[_trainer_service_pb2.TrainerServiceSuperviseRequest, _trainer_service_pb2.TrainerServiceSuperviseResponse]  # type: ignore[assignment]
+    Supervise: _aio.StreamStreamMultiCallable[_worker_pb2.CoordinatorMessage, _worker_pb2.WorkerMessage]  # type: ignore[assignment]
     """One stream at a time; a newer one with at least the same term replaces the older."""
-    GetWorkerState: _aio.UnaryUnaryMultiCallable[_trainer_service_pb2.TrainerServiceGetWorkerStateRequest, _trainer_service_pb2.TrainerServiceGetWorkerStateResponse]  # type: ignore[assignment]
+    GetWorkerState: _aio.UnaryUnaryMultiCallable[_worker_pb2.GetWorkerStateRequest, _worker_pb2.GetWorkerStateResponse]  # type: ignore[assignment]
 
 class TrainerServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Served by every trainer.
+    """Served by every trainer; its methods and messages are those of BacktesterService.
 
-    The coordinator assigns a run with StartTraining, or ResumeTraining with the checkpoint to continue from; the answer comes as soon
+    The coordinator assigns a run with StartRun, or ResumeRun with the checkpoint to continue from; the answer comes as soon
     as a slot is taken and the run's process is asked for. What becomes of it flows up the Supervise stream, which the
-    coordinator opens after RegisterWorker: heartbeats, progress, checkpoints and, durably, the end. CancelTraining is
+    coordinator opens after RegisterWorker: heartbeats, progress, checkpoints and, durably, the end. CancelRun is
     cooperative first (checkpoint, stop), then SIGTERM, then SIGKILL; the end is reported when the process is gone.
     """
 
     @_abc_1.abstractmethod
-    def StartTraining(
+    def StartRun(
         self,
-        request: _trainer_service_pb2.TrainerServiceStartTrainingRequest,
+        request: _worker_pb2.StartRunRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_trainer_service_pb2.TrainerServiceStartTrainingResponse, _abc.Awaitable[_trainer_service_pb2.TrainerServiceStartTrainingResponse]]:
+    ) -> _typing.Union[_worker_pb2.StartRunResponse, _abc.Awaitable[_worker_pb2.StartRunResponse]]:
         """RESOURCE_EXHAUSTED / NO_FREE_SLOT, FAILED_PRECONDITION / WORKER_DRAINING, ABORTED / STALE_ATTEMPT (also for a stale
-        coordinator) or COORDINATOR_UNPROVEN. The same assignment again is answered as the first time.
+        coordinator) or COORDINATOR_UNPROVEN, INVALID_ARGUMENT for a run that is not of this worker's kind. The same assignment
+        again is answered as the first time.
         """
 
     @_abc_1.abstractmethod
-    def ResumeTraining(
+    def ResumeRun(
         self,
-        request: _trainer_service_pb2.TrainerServiceResumeTrainingRequest,
+        request: _worker_pb2.ResumeRunRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_trainer_service_pb2.TrainerServiceResumeTrainingResponse, _abc.Awaitable[_trainer_service_pb2.TrainerServiceResumeTrainingResponse]]:
-        """The same, continuing from a checkpoint."""
+    ) -> _typing.Union[_worker_pb2.ResumeRunResponse, _abc.Awaitable[_worker_pb2.ResumeRunResponse]]:
+        """The same, continuing from the assignment's checkpoint."""
 
     @_abc_1.abstractmethod
-    def CancelTraining(
+    def CancelRun(
         self,
-        request: _trainer_service_pb2.TrainerServiceCancelTrainingRequest,
+        request: _worker_pb2.CancelRunRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_trainer_service_pb2.TrainerServiceCancelTrainingResponse, _abc.Awaitable[_trainer_service_pb2.TrainerServiceCancelTrainingResponse]]:
+    ) -> _typing.Union[_worker_pb2.CancelRunResponse, _abc.Awaitable[_worker_pb2.CancelRunResponse]]:
         """NOT_FOUND / RUN_NOT_FOUND when nothing with that operation and attempt runs here."""
 
     @_abc_1.abstractmethod
     def Supervise(
         self,
-        request_iterator: _MaybeAsyncIterator[_trainer_service_pb2.TrainerServiceSuperviseRequest],
+        request_iterator: _MaybeAsyncIterator[_worker_pb2.CoordinatorMessage],
         context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_trainer_service_pb2.TrainerServiceSuperviseResponse], _abc.AsyncIterator[_trainer_service_pb2.TrainerServiceSuperviseResponse]]:
+    ) -> _typing.Union[_abc.Iterator[_worker_pb2.WorkerMessage], _abc.AsyncIterator[_worker_pb2.WorkerMessage]]:
         """One stream at a time; a newer one with at least the same term replaces the older."""
 
     @_abc_1.abstractmethod
     def GetWorkerState(
         self,
-        request: _trainer_service_pb2.TrainerServiceGetWorkerStateRequest,
+        request: _worker_pb2.GetWorkerStateRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_trainer_service_pb2.TrainerServiceGetWorkerStateResponse, _abc.Awaitable[_trainer_service_pb2.TrainerServiceGetWorkerStateResponse]]: ...
+    ) -> _typing.Union[_worker_pb2.GetWorkerStateResponse, _abc.Awaitable[_worker_pb2.GetWorkerStateResponse]]: ...
 
 def add_TrainerServiceServicer_to_server(servicer: TrainerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -236,16 +236,62 @@ class Drain(_message.Message):
     def __init__(self, stop_runs: _Optional[bool] = ...) -> None: ...
 
 class RunAssignment(_message.Message):
-    __slots__ = ("run", "coordinator_term", "training", "backtest")
+    __slots__ = ("run", "coordinator_term", "training", "backtest", "checkpoint")
     RUN_FIELD_NUMBER: _ClassVar[int]
     COORDINATOR_TERM_FIELD_NUMBER: _ClassVar[int]
     TRAINING_FIELD_NUMBER: _ClassVar[int]
     BACKTEST_FIELD_NUMBER: _ClassVar[int]
+    CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
     run: RunRef
     coordinator_term: int
     training: _operation_pb2.TrainingSpec
     backtest: _operation_pb2.BacktestSpec
-    def __init__(self, run: _Optional[_Union[RunRef, _Mapping]] = ..., coordinator_term: _Optional[int] = ..., training: _Optional[_Union[_operation_pb2.TrainingSpec, _Mapping]] = ..., backtest: _Optional[_Union[_operation_pb2.BacktestSpec, _Mapping]] = ...) -> None: ...
+    checkpoint: _checkpoint_pb2.CheckpointRef
+    def __init__(self, run: _Optional[_Union[RunRef, _Mapping]] = ..., coordinator_term: _Optional[int] = ..., training: _Optional[_Union[_operation_pb2.TrainingSpec, _Mapping]] = ..., backtest: _Optional[_Union[_operation_pb2.BacktestSpec, _Mapping]] = ..., checkpoint: _Optional[_Union[_checkpoint_pb2.CheckpointRef, _Mapping]] = ...) -> None: ...
+
+class StartRunRequest(_message.Message):
+    __slots__ = ("assignment",)
+    ASSIGNMENT_FIELD_NUMBER: _ClassVar[int]
+    assignment: RunAssignment
+    def __init__(self, assignment: _Optional[_Union[RunAssignment, _Mapping]] = ...) -> None: ...
+
+class StartRunResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ResumeRunRequest(_message.Message):
+    __slots__ = ("assignment",)
+    ASSIGNMENT_FIELD_NUMBER: _ClassVar[int]
+    assignment: RunAssignment
+    def __init__(self, assignment: _Optional[_Union[RunAssignment, _Mapping]] = ...) -> None: ...
+
+class ResumeRunResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class CancelRunRequest(_message.Message):
+    __slots__ = ("run", "coordinator_term", "reason")
+    RUN_FIELD_NUMBER: _ClassVar[int]
+    COORDINATOR_TERM_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    run: RunRef
+    coordinator_term: int
+    reason: str
+    def __init__(self, run: _Optional[_Union[RunRef, _Mapping]] = ..., coordinator_term: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class CancelRunResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class GetWorkerStateRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class GetWorkerStateResponse(_message.Message):
+    __slots__ = ("state",)
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    state: WorkerState
+    def __init__(self, state: _Optional[_Union[WorkerState, _Mapping]] = ...) -> None: ...
 
 class WorkerState(_message.Message):
     __slots__ = ("worker_id", "incarnation", "kind", "slots", "draining", "runs", "unacknowledged_runs", "coordinator_term")

@@ -1,22 +1,19 @@
 """What a trainer and a backtester share: everything but the run itself.
 
-    run           what a run sees: its assignment, and what it may say
-    wire          frames on the pipe between a run and its worker
-    pipe          the run's end of that pipe
-    child         the run's process, from fork to exit
-    fork server        the warm fork server's process
-    forkserver    the worker's side of the fork server        (the `process` executor)
-    executor      the seam: how a run gets a process
-    runs, endings one run from start to end, and what its end is called
-    stopping      how long a run may take to stop
-    stall, procfs whether a run stands still, and what the kernel says of its process
-    slots         all runs here: start, cancel, fence, drain
-    logkeeper     keeps the logs of living runs short
-    outbox, facts ends on disk, durable facts until acknowledged
-    supervision, registration, service    the three conversations with the coordinator
-    main          the process: start-up, signals, shutdown
+    main, shutdown      the process: start-up, signals, the way out
+    identity            who this worker is, and its directory
+    registration        the worker's call to the coordinator
+    service             the coordinator's calls to the worker: StartRun, ResumeRun, CancelRun, Supervise, GetWorkerState
+    fence               which coordinator is served
+    stream              Supervise: facts up, orders down
+    factqueue, outbox   durable facts until acknowledged; ends on disk
+    slots               all runs here: start, cancel, fence, drain
+    handle, endings     one run from start to end, and what its end is called
+    stopping, stall     how long a run may take to stop, and whether it stands still
+    runlogs, logkeeper  the files that runs print to, and how long they may get
+    host/               processes for runs: fork server, child, and the pipe between
 
-Nothing here imports torch; nothing that the fork server imports may import grpc.
+What a run sees of all this is `holdfast.run.contract`. Nothing here imports torch; nothing in host imports grpc.
 """
 
 from __future__ import annotations

@@ -12,8 +12,9 @@ from holdfast.kinds import NEEDS, kind_of_worker
 from holdfast.rpc import Signals, configure_logging, create_server, run_process
 from holdfast.settings import Settings, load_settings
 from holdfast.worker import runlogs
-from holdfast.worker.facts import Facts
+from holdfast.worker.factqueue import FactQueue
 from holdfast.worker.fence import Fence
+from holdfast.worker.host.context import RunContext
 from holdfast.worker.host.executor import Executor
 from holdfast.worker.host.processes import ProcessExecutor
 from holdfast.worker.identity import Identity, identify, own_directory
@@ -25,7 +26,7 @@ from holdfast.worker.shutdown import shut_down
 from holdfast.worker.slots import Slots, WorkerConfig
 from holdfast.worker.stall import StallLimit
 from holdfast.worker.stopping import Patience, StopPlan
-from holdfast.worker.supervision import Supervision
+from holdfast.worker.stream import SupervisionStream
 
 log = structlog.get_logger()
 
@@ -43,11 +44,12 @@ async def _serve(kind: str, execute: str, preload: Sequence[str]) -> int:
     configure_logging(kind, level=settings.log_level, worker=identity.worker_id)
     with own_directory(settings.home, identity) as directory:
         outbox = Outbox(directory / "outbox")
-        facts = Facts(outbox)
+        facts = FactQueue(outbox)
         facts.load(await asyncio.to_thread(outbox.load))
-        config = _config(kind, execute, settings, identity)
+        config = _config(kind, settings)
         await asyncio.to_thread(runlogs.prune, config.log_dir, settings.checkpoint_max_age_days)
-        executor = ProcessExecutor([*preload, execute.partition(":")[0]])
+        beat = config.patience.stall.interval
+        executor = ProcessExecutor(RunContext(execute, settings.store, settings.market_dir, beat, preload))
         async with Signals() as signals:
             try:
                 return await _work(settings, identity, config, facts, executor, signals)
@@ -60,17 +62,17 @@ async def _work(
     settings: Settings,
     identity: Identity,
     config: WorkerConfig,
-    facts: Facts,
+    facts: FactQueue,
     executor: Executor,
     signals: Signals,
 ) -> int:
     fence = Fence()
     async with asyncio.TaskGroup() as tasks:
         slots = Slots(config, executor, facts, tasks)
-        supervision = Supervision(identity, slots, facts, fence, settings.heartbeat_interval_seconds)
-        desk = WorkerServicer(identity, slots, facts, fence, supervision)
+        supervision = SupervisionStream(identity, slots, facts, fence, settings.heartbeat_interval_seconds)
+        servicer = WorkerServicer(identity, slots, facts, fence, supervision)
         # Bound before anything slow: a port in use is said at once.
-        server = create_server(settings.listen or _ANY_PORT, [make_service(desk)])
+        server = create_server(settings.listen or _ANY_PORT, [make_service(servicer, identity.kind)])
         await server.start()
         try:
             if not await _warm(executor, signals, tasks):
@@ -112,21 +114,17 @@ async def _warm(executor: Executor, signals: Signals, tasks: asyncio.TaskGroup) 
         stopping.cancel()
 
 
-def _config(kind: str, execute: str, settings: Settings, identity: Identity) -> WorkerConfig:
+def _config(kind: str, settings: Settings) -> WorkerConfig:
     grace = settings.grace_seconds
     log_dir = settings.home / "logs" / "runs"
     log_dir.mkdir(parents=True, exist_ok=True)
     return WorkerConfig(
         spec=NEEDS[kind_of_worker(kind)].spec,
-        execute=execute,
         capacity=settings.slots,
-        store_url=settings.store,
-        market_dir=settings.market_dir,
         log_dir=log_dir,
         cancel_plan=StopPlan(cooperative=grace, terminate=min(5.0, grace / 4)),
         # The rest of the grace is for the outbox and the goodbye.
         shutdown_plan=StopPlan(cooperative=grace * 0.7, terminate=grace * 0.1),
-        extra={"worker_id": identity.worker_id},
         patience=Patience(
             stall=StallLimit(settings.run_stalled_seconds),
             # Short: it has been silent for so long that it hardly answers now; one that was only stopped saves in time.

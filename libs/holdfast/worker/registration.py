@@ -14,12 +14,12 @@ from holdfast import __version__
 from holdfast.errors import HoldfastError
 from holdfast.rpc import create_channel, error_from_rpc
 from holdfast.v1 import coordinator_service_pb2, coordinator_service_pb2_grpc, worker_pb2
-from holdfast.worker.facts import Facts
+from holdfast.worker.factqueue import FactQueue
 from holdfast.worker.fence import Fence
 from holdfast.worker.host.executor import Executor
 from holdfast.worker.identity import Identity
 from holdfast.worker.slots import Slots
-from holdfast.worker.supervision import Supervision
+from holdfast.worker.stream import SupervisionStream
 
 log = structlog.get_logger()
 
@@ -40,9 +40,9 @@ class Registration:
         address: str,
         identity: Identity,
         slots: Slots,
-        facts: Facts,
+        facts: FactQueue,
         fence: Fence,
-        supervision: Supervision,
+        supervision: SupervisionStream,
         executor: Executor,
     ) -> None:
         self._coordinator = coordinator

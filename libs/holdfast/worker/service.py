@@ -1,9 +1,8 @@
-"""TrainerService and BacktesterService: two names for one conversation. Owns no state; calls slots and stream."""
+"""The worker's service, under its kind's name: TrainerService and BacktesterService are one protocol. Owns no state."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from typing import Any
 
 from holdfast.artifacts.checkpoint import is_checkpoint_id
@@ -12,142 +11,90 @@ from holdfast.rpc import Service
 from holdfast.v1 import (
     backtester_service_pb2,
     backtester_service_pb2_grpc,
-    checkpoint_pb2,
     trainer_service_pb2,
     trainer_service_pb2_grpc,
     worker_pb2,
 )
-from holdfast.worker.facts import Facts
+from holdfast.worker.factqueue import FactQueue
 from holdfast.worker.fence import Fence
 from holdfast.worker.identity import Identity
 from holdfast.worker.slots import Slots
-from holdfast.worker.supervision import Supervision
+from holdfast.worker.stream import SupervisionStream
 
 
-@dataclass(frozen=True, slots=True)
 class WorkerServicer:
-    """What both services do, free of their message names."""
+    """Admits what the proven coordinator asks for, and hands it to slots and stream."""
 
-    identity: Identity
-    slots: Slots
-    facts: Facts
-    fence: Fence
-    supervision: Supervision
+    def __init__(
+        self, identity: Identity, slots: Slots, facts: FactQueue, fence: Fence, supervision: SupervisionStream
+    ) -> None:
+        self._identity = identity
+        self._slots = slots
+        self._facts = facts
+        self._fence = fence
+        self._supervision = supervision
 
-    def start(self, assignment: worker_pb2.RunAssignment) -> None:
+    async def StartRun(self, request: worker_pb2.StartRunRequest, context: Any) -> worker_pb2.StartRunResponse:  # noqa: N802 - a name of the protocol
         """Takes a slot for a fresh run."""
-        self.fence.admit(assignment.coordinator_term)
-        self.slots.start(assignment)
+        self._fence.admit(request.assignment.coordinator_term)
+        if request.assignment.HasField("checkpoint"):
+            raise _invalid("A start has no checkpoint; ask for it with ResumeRun", request.assignment, "none")
+        self._slots.start(request.assignment)
+        return worker_pb2.StartRunResponse()
 
-    def resume(self, assignment: worker_pb2.RunAssignment, checkpoint: checkpoint_pb2.CheckpointRef) -> None:
+    async def ResumeRun(self, request: worker_pb2.ResumeRunRequest, context: Any) -> worker_pb2.ResumeRunResponse:  # noqa: N802
         """Takes a slot for a run that continues."""
-        self.fence.admit(assignment.coordinator_term)
-        if not is_checkpoint_id(checkpoint.checkpoint_id):
+        self._fence.admit(request.assignment.coordinator_term)
+        if not is_checkpoint_id(request.assignment.checkpoint.checkpoint_id):
             allowed = "an id such as training-3f9c1b2a7d4e/1-20"
-            violation = Violation("checkpoint.checkpoint_id", repr(checkpoint.checkpoint_id), allowed)
-            raise InvalidRequest(f"A resume needs its checkpoint: {violation}", violations=[violation])
-        self.slots.start(assignment, checkpoint)
+            raise _invalid("A resume needs its checkpoint", request.assignment, allowed)
+        self._slots.start(request.assignment)
+        return worker_pb2.ResumeRunResponse()
 
-    def cancel(self, run: worker_pb2.RunRef, term: int, reason: str) -> None:
+    async def CancelRun(self, request: worker_pb2.CancelRunRequest, context: Any) -> worker_pb2.CancelRunResponse:  # noqa: N802
         """Begins to stop a run."""
-        self.fence.admit(term)
-        self.slots.cancel(run, reason)
+        self._fence.admit(request.coordinator_term)
+        self._slots.cancel(request.run, request.reason)
+        return worker_pb2.CancelRunResponse()
 
-    def state(self) -> worker_pb2.WorkerState:
-        """What the worker says of itself."""
-        return worker_pb2.WorkerState(
-            worker_id=self.identity.worker_id,
-            incarnation=self.identity.incarnation,
-            kind=self.identity.kind,
-            slots=self.slots.capacity,
-            draining=self.slots.draining,
-            runs=self.slots.states(),
-            unacknowledged_runs=[finished.run for finished in self.facts.ends()],
-            coordinator_term=self.fence.term,
-        )
-
-
-class TrainerServicer(trainer_service_pb2_grpc.TrainerServiceServicer):
-    """The trainer's names."""
-
-    def __init__(self, desk: WorkerServicer) -> None:
-        self._desk = desk
-
-    async def StartTraining(self, request: Any, context: Any) -> Any:  # noqa: N802 - a name of the protocol
-        """Takes a slot for a new training."""
-        self._desk.start(request.assignment)
-        return trainer_service_pb2.TrainerServiceStartTrainingResponse()
-
-    async def ResumeTraining(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """Takes a slot for a training that continues."""
-        self._desk.resume(request.assignment, request.checkpoint)
-        return trainer_service_pb2.TrainerServiceResumeTrainingResponse()
-
-    async def CancelTraining(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """Begins to stop a training."""
-        self._desk.cancel(request.run, request.coordinator_term, request.reason)
-        return trainer_service_pb2.TrainerServiceCancelTrainingResponse()
-
-    async def Supervise(self, request_iterator: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802
+    async def Supervise(  # noqa: N802
+        self, incoming: AsyncIterator[worker_pb2.CoordinatorMessage], context: Any
+    ) -> AsyncIterator[worker_pb2.WorkerMessage]:
         """The stream of facts."""
-        async for message in self._desk.supervision.serve(_messages(request_iterator), _on_done(context)):
-            yield trainer_service_pb2.TrainerServiceSuperviseResponse(message=message)
+        async for message in self._supervision.serve(
+            incoming, lambda callback: context.add_done_callback(lambda _: callback())
+        ):
+            yield message
 
-    async def GetWorkerState(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def GetWorkerState(  # noqa: N802
+        self, request: worker_pb2.GetWorkerStateRequest, context: Any
+    ) -> worker_pb2.GetWorkerStateResponse:
         """What the worker says of itself."""
-        return trainer_service_pb2.TrainerServiceGetWorkerStateResponse(state=self._desk.state())
-
-
-class BacktesterServicer(backtester_service_pb2_grpc.BacktesterServiceServicer):
-    """The backtester's names."""
-
-    def __init__(self, desk: WorkerServicer) -> None:
-        self._desk = desk
-
-    async def StartBacktest(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """Takes a slot for a new backtest."""
-        self._desk.start(request.assignment)
-        return backtester_service_pb2.BacktesterServiceStartBacktestResponse()
-
-    async def ResumeBacktest(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """Takes a slot for a backtest that continues."""
-        self._desk.resume(request.assignment, request.checkpoint)
-        return backtester_service_pb2.BacktesterServiceResumeBacktestResponse()
-
-    async def CancelBacktest(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """Begins to stop a backtest."""
-        self._desk.cancel(request.run, request.coordinator_term, request.reason)
-        return backtester_service_pb2.BacktesterServiceCancelBacktestResponse()
-
-    async def Supervise(self, request_iterator: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802
-        """The stream of facts."""
-        async for message in self._desk.supervision.serve(_messages(request_iterator), _on_done(context)):
-            yield backtester_service_pb2.BacktesterServiceSuperviseResponse(message=message)
-
-    async def GetWorkerState(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """What the worker says of itself."""
-        return backtester_service_pb2.BacktesterServiceGetWorkerStateResponse(state=self._desk.state())
-
-
-def make_service(desk: WorkerServicer) -> Service:
-    """The service of this worker's kind, for create_server."""
-    if desk.identity.kind == worker_pb2.WORKER_KIND_TRAINER:
-        return Service(
-            trainer_service_pb2_grpc.add_TrainerServiceServicer_to_server,
-            TrainerServicer(desk),
-            "holdfast.v1.TrainerService",
+        state = worker_pb2.WorkerState(
+            worker_id=self._identity.worker_id,
+            incarnation=self._identity.incarnation,
+            kind=self._identity.kind,
+            slots=self._slots.capacity,
+            draining=self._slots.draining,
+            runs=self._slots.states(),
+            unacknowledged_runs=[finished.run for finished in self._facts.ends()],
+            coordinator_term=self._fence.term,
         )
-    return Service(
-        backtester_service_pb2_grpc.add_BacktesterServiceServicer_to_server,
-        BacktesterServicer(desk),
-        "holdfast.v1.BacktesterService",
-    )
+        return worker_pb2.GetWorkerStateResponse(state=state)
 
 
-async def _messages(request_iterator: Any) -> AsyncIterator[worker_pb2.CoordinatorMessage]:
-    async for request in request_iterator:
-        yield request.message
+def make_service(servicer: WorkerServicer, kind: worker_pb2.WorkerKind) -> Service:
+    """The servicer under the service name of this worker's kind, for create_server."""
+    # The generated functions take any object that has the methods. The names come from the files' descriptors, since
+    # reflection knows a file only once it is imported, and the generated gRPC code imports the messages' file alone.
+    if kind == worker_pb2.WORKER_KIND_TRAINER:
+        name = trainer_service_pb2.DESCRIPTOR.services_by_name["TrainerService"].full_name
+        return Service(trainer_service_pb2_grpc.add_TrainerServiceServicer_to_server, servicer, name)
+    name = backtester_service_pb2.DESCRIPTOR.services_by_name["BacktesterService"].full_name
+    return Service(backtester_service_pb2_grpc.add_BacktesterServiceServicer_to_server, servicer, name)
 
 
-def _on_done(context: Any) -> Any:
-    return lambda callback: context.add_done_callback(lambda _: callback())
+def _invalid(what: str, assignment: worker_pb2.RunAssignment, allowed: str) -> InvalidRequest:
+    found = repr(assignment.checkpoint.checkpoint_id)
+    violation = Violation("assignment.checkpoint.checkpoint_id", found, allowed)
+    return InvalidRequest(f"{what}: {violation}", violations=[violation])

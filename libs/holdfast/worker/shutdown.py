@@ -6,9 +6,9 @@ import asyncio
 
 import structlog
 
-from holdfast.worker.facts import Facts
+from holdfast.worker.factqueue import FactQueue
 from holdfast.worker.slots import Slots
-from holdfast.worker.supervision import Supervision
+from holdfast.worker.stream import SupervisionStream
 
 log = structlog.get_logger()
 
@@ -17,7 +17,7 @@ _GOODBYE = 0.9  # of the grace, when delivery is given up
 
 
 async def shut_down(
-    slots: Slots, facts: Facts, supervision: Supervision, force_stop: asyncio.Event, grace: float
+    slots: Slots, facts: FactQueue, supervision: SupervisionStream, force_stop: asyncio.Event, grace: float
 ) -> None:
     """Stops every run by its shutdown plan, then waits for the acknowledgement of every end.
 
@@ -46,7 +46,7 @@ async def _force_stop(slots: Slots, force_stop: asyncio.Event) -> None:
     slots.force_stop()
 
 
-async def _delivered(facts: Facts, supervision: Supervision, force_stop: asyncio.Event) -> None:
+async def _delivered(facts: FactQueue, supervision: SupervisionStream, force_stop: asyncio.Event) -> None:
     loop = asyncio.get_running_loop()
     away_since: float | None = None
     while not facts.delivered.is_set() and not force_stop.is_set():

@@ -12,13 +12,12 @@ from pathlib import Path
 import structlog
 
 from holdfast.errors import AtCapacity, InvalidRequest, LostRace, NotFound, NotPossible, Violation
-from holdfast.v1 import checkpoint_pb2, worker_pb2
+from holdfast.v1 import worker_pb2
 from holdfast.worker import runlogs
 from holdfast.worker.endings import StopReason
-from holdfast.worker.facts import Facts
+from holdfast.worker.factqueue import FactQueue
+from holdfast.worker.handle import RunHandle
 from holdfast.worker.host.executor import Executor
-from holdfast.worker.host.wire import Order
-from holdfast.worker.runs import RunHandle
 from holdfast.worker.stopping import AT_ONCE, Patience, StopPlan
 
 log = structlog.get_logger()
@@ -29,31 +28,27 @@ _REMEMBERED = 10_000  # operations whose newest attempt is known after they have
 
 @dataclass(frozen=True, slots=True)
 class WorkerConfig:
-    """What every run here gets, and how long it may take to stop."""
+    """Which runs are taken here, how many, and how long they may take to stop."""
 
     spec: str  # "training" or "backtest": the RunAssignment field that must be set
-    execute: str
     capacity: int
-    store_url: str
-    market_dir: Path
     log_dir: Path
     cancel_plan: StopPlan
     shutdown_plan: StopPlan
-    extra: dict[str, str] = field(default_factory=dict)
     patience: Patience = field(default_factory=Patience)
 
 
 class Slots:
     """Takes runs in, and lets them go when they have ended."""
 
-    def __init__(self, config: WorkerConfig, executor: Executor, facts: Facts, tasks: asyncio.TaskGroup) -> None:
+    def __init__(self, config: WorkerConfig, executor: Executor, facts: FactQueue, tasks: asyncio.TaskGroup) -> None:
         self._config = config
         self._executor = executor
         self._facts = facts
         self._tasks = tasks
         self._runs: dict[tuple[str, int], RunHandle] = {}
         self._lives: dict[tuple[str, int], asyncio.Task[None]] = {}
-        # (coordinator epoch, attempt): a restored database counts attempts from where it stood, under a newer epoch.
+        # (coordinator term, attempt): a restored database counts attempts from where it stood, under a newer term.
         self._newest: OrderedDict[str, tuple[int, int]] = OrderedDict()
         for finished in facts.ends():
             self._remember(finished.run, 0)
@@ -80,26 +75,24 @@ class Slots:
         """Where what runs now prints to."""
         return [runlogs.path_of(self._config.log_dir, *run) for run in self._runs]
 
-    def start(
-        self, assignment: worker_pb2.RunAssignment, checkpoint: checkpoint_pb2.CheckpointRef | None = None
-    ) -> None:
+    def start(self, assignment: worker_pb2.RunAssignment) -> None:
         """Takes a slot and asks for a process; the same assignment again changes nothing.
 
         Raises InvalidRequest, LostRace (STALE_ATTEMPT), NotPossible (WORKER_DRAINING), AtCapacity (NO_FREE_SLOT).
         """
         ref = assignment.run
         self._check(assignment)
-        epoch = assignment.coordinator_term
-        newest_epoch, newest = self._newest.get(ref.operation_id, (0, 0))
-        newest_epoch = newest_epoch or epoch  # an end from the outbox does not say its own
+        term = assignment.coordinator_term
+        newest_term, newest = self._newest.get(ref.operation_id, (0, 0))
+        newest_term = newest_term or term  # an end from the outbox does not say its own
         ids = {"operation_id": ref.operation_id, "attempt": str(ref.attempt)}
-        if (epoch, ref.attempt) < (newest_epoch, newest):
+        if (term, ref.attempt) < (newest_term, newest):
             raise LostRace(
                 f"Attempt {ref.attempt} of {ref.operation_id} is stale: attempt {newest} came here already.",
                 reason="STALE_ATTEMPT",
                 metadata=ids,
             )
-        if (epoch, ref.attempt) == (newest_epoch, newest):
+        if (term, ref.attempt) == (newest_term, newest):
             return
         if (ref.operation_id, ref.attempt) in self._runs or self._facts.has_end(ref):
             raise AtCapacity(
@@ -120,10 +113,10 @@ class Slots:
                 reason="NO_FREE_SLOT",
                 metadata=ids,
             )
-        self._remember(ref, epoch)
+        self._remember(ref, term)
         for predecessor in predecessors:
             predecessor.stop(StopReason.FENCED, AT_ONCE, f"attempt {ref.attempt} came to this worker")
-        self._take(assignment, checkpoint, predecessors)
+        self._take(assignment, predecessors)
 
     def cancel(self, ref: worker_pb2.RunRef, reason: str) -> None:
         """Begins to stop a run; its end says how that went. Raises NotFound (RUN_NOT_FOUND)."""
@@ -177,27 +170,13 @@ class Slots:
             text = "; ".join(str(violation) for violation in violations)
             raise InvalidRequest(f"The assignment cannot run here: {text}", violations=violations)
 
-    def _take(
-        self,
-        assignment: worker_pb2.RunAssignment,
-        checkpoint: checkpoint_pb2.CheckpointRef | None,
-        predecessors: Sequence[RunHandle],
-    ) -> None:
-        place, ref = self._config, assignment.run
-        order = Order(
-            execute=place.execute,
-            assignment=assignment,
-            store_url=place.store_url,
-            market_dir=place.market_dir,
-            checkpoint=checkpoint,
-            extra=place.extra,
-            beat_seconds=place.patience.stall.interval,
-        )
+    def _take(self, assignment: worker_pb2.RunAssignment, predecessors: Sequence[RunHandle]) -> None:
+        ref = assignment.run
         run = RunHandle(
-            order,
-            runlogs.path_of(place.log_dir, ref.operation_id, ref.attempt),
+            assignment,
+            runlogs.path_of(self._config.log_dir, ref.operation_id, ref.attempt),
             self._executor,
-            place.patience,
+            self._config.patience,
             predecessors=predecessors,
             on_message=self._said,
             on_end=self._ended,
@@ -221,8 +200,8 @@ class Slots:
         if not self._runs:
             self.idle.set()
 
-    def _remember(self, ref: worker_pb2.RunRef, epoch: int) -> None:
-        newest = max((epoch, ref.attempt), self._newest.pop(ref.operation_id, (0, 0)))
+    def _remember(self, ref: worker_pb2.RunRef, term: int) -> None:
+        newest = max((term, ref.attempt), self._newest.pop(ref.operation_id, (0, 0)))
         self._newest[ref.operation_id] = newest
         while len(self._newest) > _REMEMBERED:
             self._newest.popitem(last=False)

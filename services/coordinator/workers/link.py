@@ -1,4 +1,4 @@
-"""Commands to one worker, and its Supervise stream. Owns the channel; hides that each kind has a service of its own."""
+"""Commands to one worker, and its Supervise stream. Owns the channel; hides that each kind's service has its name."""
 
 from __future__ import annotations
 
@@ -12,14 +12,7 @@ from holdfast.errors import Unavailable
 from holdfast.rpc import create_channel, error_from_rpc
 from holdfast.rpc.limits import FACT_BYTES
 from holdfast.services.coordinator.operations.records import Operation
-from holdfast.v1 import (
-    backtester_service_pb2,
-    backtester_service_pb2_grpc,
-    checkpoint_pb2,
-    trainer_service_pb2,
-    trainer_service_pb2_grpc,
-    worker_pb2,
-)
+from holdfast.v1 import backtester_service_pb2_grpc, checkpoint_pb2, trainer_service_pb2_grpc, worker_pb2
 
 COMMAND_DEADLINE = 10.0  # seconds
 
@@ -31,67 +24,57 @@ class WorkerLink:
         # Without gRPC's own retries: a repeat of a command must be decided here, where the attempt can be raised.
         self._channel = create_channel(address, retries=False, receive_bytes=FACT_BYTES)
         self._term = term
-        self._messages: Any
-        self._stub: Any
-        if kind == worker_pb2.WORKER_KIND_TRAINER:
-            self._messages, self._stub = trainer_service_pb2, trainer_service_pb2_grpc.TrainerServiceStub(self._channel)
-            self._service, self._noun = "TrainerService", "Training"
-        else:
-            self._messages = backtester_service_pb2
-            self._stub = backtester_service_pb2_grpc.BacktesterServiceStub(self._channel)
-            self._service, self._noun = "BacktesterService", "Backtest"
+        self._stub = (
+            trainer_service_pb2_grpc.TrainerServiceStub(self._channel)
+            if kind == worker_pb2.WORKER_KIND_TRAINER
+            else backtester_service_pb2_grpc.BacktesterServiceStub(self._channel)
+        )
 
     async def start(self, operation: Operation, checkpoint: checkpoint_pb2.CheckpointRef | None) -> None:
-        """Start…, or Resume… when there is a checkpoint. Raises the worker's refusal as a HoldfastError."""
+        """StartRun, or ResumeRun when there is a checkpoint. Raises the worker's refusal as a HoldfastError."""
         assignment = worker_pb2.RunAssignment(
-            run=worker_pb2.RunRef(operation_id=operation.id, attempt=operation.attempt), coordinator_term=self._term
+            run=worker_pb2.RunRef(operation_id=operation.id, attempt=operation.attempt),
+            coordinator_term=self._term,
+            checkpoint=checkpoint,
         )
         if operation.kind == "TRAINING":
             assignment.training.MergeFromString(operation.spec)
         else:
             assignment.backtest.MergeFromString(operation.spec)
         if checkpoint is None:
-            await self._call(f"Start{self._noun}", assignment=assignment)
+            await _call(self._stub.StartRun, worker_pb2.StartRunRequest(assignment=assignment))
         else:
-            await self._call(f"Resume{self._noun}", assignment=assignment, checkpoint=checkpoint)
+            await _call(self._stub.ResumeRun, worker_pb2.ResumeRunRequest(assignment=assignment))
 
     async def cancel(self, run: worker_pb2.RunRef, reason: str) -> None:
-        """Cancel…: cooperative first; the end comes as a fact. Raises NotFound (RUN_NOT_FOUND)."""
-        await self._call(f"Cancel{self._noun}", run=run, coordinator_term=self._term, reason=reason)
+        """CancelRun: cooperative first; the end comes as a fact. Raises NotFound (RUN_NOT_FOUND)."""
+        request = worker_pb2.CancelRunRequest(run=run, coordinator_term=self._term, reason=reason)
+        await _call(self._stub.CancelRun, request)
 
     def supervise(self, nonce: str) -> Stream:
         """Opens the stream that answers the registration with this nonce."""
-        wrapper = getattr(self._messages, f"{self._service}SuperviseRequest")
-        return Stream(self._stub.Supervise(), wrapper, self._term, nonce)
+        return Stream(self._stub.Supervise(), self._term, nonce)
 
     async def close(self) -> None:
         """Closes the channel and whatever is open on it."""
         await self._channel.close()
 
-    async def _call(self, method: str, **fields: Any) -> None:
-        request = getattr(self._messages, f"{self._service}{method}Request")(**fields)
-        try:
-            await getattr(self._stub, method)(request, timeout=COMMAND_DEADLINE)
-        except grpc.aio.AioRpcError as error:
-            raise error_from_rpc(error) from error
-
 
 class Stream:
     """Facts up, acknowledgements and orders down. One writer only."""
 
-    def __init__(self, call: Any, wrapper: Any, term: int, nonce: str) -> None:
+    def __init__(self, call: Any, term: int, nonce: str) -> None:
         self._call = call
-        self._wrapper = wrapper
         self._term = term
         self._nonce = nonce
 
     async def facts(self) -> AsyncIterator[worker_pb2.WorkerMessage]:
         """Until the stream ends. Raises Unavailable (or what the worker answered) when it breaks."""
         try:
-            async for response in self._call:
-                if response is None:  # gRPC's word for bytes that are no message, such as text that is not UTF-8
+            async for message in self._call:
+                if message is None:  # gRPC's word for bytes that are no message, such as text that is not UTF-8
                     raise Unavailable("The worker sent bytes that are no message.", reason="NOT_A_MESSAGE")
-                yield response.message
+                yield message
         except grpc.aio.AioRpcError as error:
             raise error_from_rpc(error) from error
 
@@ -101,7 +84,7 @@ class Stream:
         # In the first message only; the worker believes nobody who cannot say it.
         message.registration_nonce, self._nonce = self._nonce, ""
         try:
-            await self._call.write(self._wrapper(message=message))
+            await self._call.write(message)
         except grpc.aio.AioRpcError as error:
             raise error_from_rpc(error) from error
         except asyncio.InvalidStateError as error:
@@ -111,3 +94,10 @@ class Stream:
     def cancel(self) -> None:
         """Ends the stream now."""
         self._call.cancel()
+
+
+async def _call(method: Any, request: Any) -> None:
+    try:
+        await method(request, timeout=COMMAND_DEADLINE)
+    except grpc.aio.AioRpcError as error:
+        raise error_from_rpc(error) from error

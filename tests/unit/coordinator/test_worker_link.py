@@ -9,7 +9,7 @@ import pytest
 
 from holdfast.errors import Unavailable
 from holdfast.services.coordinator.workers.link import Stream
-from holdfast.v1 import trainer_service_pb2, worker_pb2
+from holdfast.v1 import worker_pb2
 
 
 class Finished:
@@ -20,6 +20,6 @@ class Finished:
 
 
 async def test_a_write_after_the_end_is_unavailable() -> None:
-    stream = Stream(Finished(), trainer_service_pb2.TrainerServiceSuperviseRequest, 1, "")
+    stream = Stream(Finished(), 1, "")
     with pytest.raises(Unavailable):
         await stream.send(worker_pb2.CoordinatorMessage())

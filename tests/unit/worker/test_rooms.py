@@ -99,7 +99,9 @@ def test_a_registration_fits_however_many_ends_wait() -> None:
     assert sum(message.ByteSize() for message in (*told, *claimed)) < REQUEST_BYTES / 2
 
 
-@pytest.mark.parametrize("module", ["holdfast.worker", "holdfast.worker.host.forkserver", "holdfast.worker.host.child"])
+@pytest.mark.parametrize(
+    "module", ["holdfast.worker", "holdfast.worker.host.forkserver", "holdfast.worker.host.processes"]
+)
 def test_what_forks_never_imports_grpc(module: str) -> None:
     program = f"import sys, {module}; sys.exit('grpc' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -14,24 +14,23 @@ from holdfast.errors import AtCapacity, InvalidRequest, LostRace, NotFound, NotP
 from holdfast.run.contract import StopKind
 from holdfast.settings import load_settings
 from holdfast.v1 import operation_pb2, worker_pb2
-from holdfast.worker.facts import Facts
+from holdfast.worker.factqueue import FactQueue
 from holdfast.worker.fence import Fence
 from holdfast.worker.host.executor import Exit, Pulse
-from holdfast.worker.host.wire import Order
 from holdfast.worker.identity import identify
 from holdfast.worker.outbox import Outbox
 from holdfast.worker.shutdown import shut_down
 from holdfast.worker.slots import Slots, WorkerConfig
 from holdfast.worker.stall import StallLimit
 from holdfast.worker.stopping import Patience, StopPlan
-from holdfast.worker.supervision import Supervision
+from holdfast.worker.stream import SupervisionStream
 
 
 @dataclass
 class Puppet:
     """A run's process whose strings the test pulls."""
 
-    order: Order
+    order: worker_pb2.RunAssignment
     receive: Callable[[worker_pb2.WorkerMessage], None]
     pid: int = 1
     asked: list[StopKind] = field(default_factory=list)
@@ -95,7 +94,9 @@ class Theatre:
 
     async def close(self) -> None: ...
 
-    async def launch(self, order: Order, log_path: Path, receive: Callable[[worker_pb2.WorkerMessage], None]) -> Puppet:
+    async def launch(
+        self, order: worker_pb2.RunAssignment, log_path: Path, receive: Callable[[worker_pb2.WorkerMessage], None]
+    ) -> Puppet:
         try:
             await self.may_launch.wait()
         except asyncio.CancelledError:
@@ -117,12 +118,16 @@ class Theatre:
 @dataclass
 class Stage:
     slots: Slots
-    facts: Facts
+    facts: FactQueue
     theatre: Theatre
 
     def be_patient(self, patience: Patience) -> None:
         """From the next run on."""
         self.slots._config = dataclasses.replace(self.slots._config, patience=patience)
+
+    def take_only(self, spec: str) -> None:
+        """The kind of run that is taken."""
+        self.slots._config = dataclasses.replace(self.slots._config, spec=spec)
 
     def ends(self) -> list[tuple[int, worker_pb2.RunOutcome, str]]:
         return [(f.run.attempt, f.outcome, f.failure.reason) for f in self.facts.ends()]
@@ -132,13 +137,10 @@ class Stage:
 async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
     outbox = Outbox(tmp_path / "outbox")
     outbox.load()
-    facts, theatre = Facts(outbox), Theatre()
+    facts, theatre = FactQueue(outbox), Theatre()
     config = WorkerConfig(
         spec="training",
-        execute="m:f",
         capacity=1,
-        store_url="s",
-        market_dir=tmp_path,
         log_dir=tmp_path,
         cancel_plan=StopPlan(3600, 3600),
         shutdown_plan=StopPlan(3600, 3600),
@@ -215,7 +217,7 @@ async def test_a_newer_attempt_waits_for_the_death_of_the_older(stage: Stage) ->
     second = await stage.theatre.puppet(1)
     assert first.dead.is_set()
     assert first.asked == []  # a stale run is not asked to save
-    assert second.order.assignment.run.attempt == 2
+    assert second.order.run.attempt == 2
     assert stage.ends() == [(1, worker_pb2.RUN_OUTCOME_CANCELLED, "STOPPED")]
 
 
@@ -225,7 +227,7 @@ async def test_many_newer_attempts_leave_one(stage: Stage) -> None:
     await stage.theatre.launched.acquire()
     await stage.theatre.launched.wait_for(lambda: stage.theatre.puppets)
     stage.theatre.launched.release()
-    assert [puppet.order.assignment.run.attempt for puppet in stage.theatre.puppets] == [5]
+    assert [puppet.order.run.attempt for puppet in stage.theatre.puppets] == [5]
     assert [ref.attempt for ref in stage.slots.refs()] == [5]
     assert sorted(attempt for attempt, _, _ in stage.ends()) == [1, 2, 3, 4]
 
@@ -246,7 +248,7 @@ async def test_an_attempt_waits_for_every_older_one(stage: Stage) -> None:
     assert [attempt for attempt, _, _ in stage.ends()] == [2]  # it never began, and is no proof of the first's death
     assert len(stage.theatre.puppets) == 1
     first.end(Exit(signal=9))
-    assert (await stage.theatre.puppet(1)).order.assignment.run.attempt == 3
+    assert (await stage.theatre.puppet(1)).order.run.attempt == 3
 
 
 async def test_a_run_cancelled_before_its_process_never_begins(stage: Stage) -> None:
@@ -324,7 +326,7 @@ async def test_a_process_that_cannot_die_does_not_hold_up_the_shutdown(stage: St
     stage.slots.start(assignment())
     puppet = await stage.theatre.puppet(0)
     puppet.immortal = True
-    supervision = Supervision(identify("trainer", load_settings()), stage.slots, stage.facts, Fence(), 1.0)
+    supervision = SupervisionStream(identify("trainer", load_settings()), stage.slots, stage.facts, Fence(), 1.0)
     await shut_down(stage.slots, stage.facts, supervision, asyncio.Event(), grace=0.05)
     assert puppet.asked == [StopKind.SHUTDOWN]
     assert stage.ends() == []  # nobody knows its end

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from holdfast.run.contract import Assignment, StopKind
 from holdfast.v1 import checkpoint_pb2, operation_pb2, worker_pb2
 from holdfast.worker.host import wire
+from holdfast.worker.host.context import RunContext
 
 
 @given(payloads=st.lists(st.binary(max_size=200)), cuts=st.lists(st.integers(1, 50)))
@@ -29,31 +31,35 @@ def test_a_length_over_the_limit_is_refused() -> None:
 
 @pytest.mark.parametrize("checkpoint", [None, checkpoint_pb2.CheckpointRef(checkpoint_id="op/1-2", uri="op/1-2")])
 def test_an_order_arrives_whole(checkpoint: checkpoint_pb2.CheckpointRef | None) -> None:
-    order = wire.Order(
-        execute="module:function",
-        assignment=worker_pb2.RunAssignment(
-            run=worker_pb2.RunRef(operation_id="op", attempt=3),
-            training=operation_pb2.TrainingSpec(strategy="name: é"),
-        ),
+    order = worker_pb2.RunAssignment(
+        run=worker_pb2.RunRef(operation_id="op", attempt=3),
+        training=operation_pb2.TrainingSpec(strategy="name: é"),
+        checkpoint=checkpoint,
+    )
+    (payload,) = wire.Deframer().feed(wire.order_frame(order))
+    read = wire.read_command(payload)
+    assert read == order
+    assert isinstance(read, worker_pb2.RunAssignment)
+    context = RunContext(execute="module:function", store_url="s3://bucket", market_dir=Path("/data/market"))
+    assert context.assign(read) == Assignment(
+        operation_id="op",
+        attempt=3,
         store_url="s3://bucket",
         market_dir=Path("/data/market"),
+        training=operation_pb2.TrainingSpec(strategy="name: é"),
         checkpoint=checkpoint,
-        extra={"worker_id": "w1"},
-        beat_seconds=0.25,
     )
-    reader = wire.OrderReader()
-    parts = [reader.take(payload) for payload in wire.Deframer().feed(order.frames())]
-    assert parts[:-1] == [None] * (len(parts) - 1)
-    assert parts[-1] == order
-    seen = order.as_assignment()
-    assert (seen.operation_id, seen.attempt, seen.checkpoint) == ("op", 3, checkpoint)
-    assert seen.training is not None
-    assert seen.backtest is None
 
 
-def test_an_unknown_part_is_refused() -> None:
-    with pytest.raises(wire.WireError, match="no part"):
-        wire.OrderReader().take(b"Zjunk")
+@pytest.mark.parametrize("kind", StopKind)
+def test_a_stop_arrives(kind: StopKind) -> None:
+    (payload,) = wire.Deframer().feed(wire.stop_frame(kind))
+    assert wire.read_command(payload) is kind
+
+
+def test_an_unknown_command_is_refused() -> None:
+    with pytest.raises(wire.WireError, match="no command"):
+        wire.read_command(b"Zjunk")
 
 
 @pytest.mark.parametrize("signs", [0, 1, 2**40])

@@ -23,10 +23,11 @@ import structlog
 
 from holdfast.errors import HoldfastError
 from holdfast.logstream import log_stream
-from holdfast.run.contract import Run, RunStopped, StopKind
+from holdfast.run.contract import Assignment, Run, RunStopped, StopKind
 from holdfast.v1 import operation_pb2, worker_pb2
 from holdfast.worker.host import wire
-from holdfast.worker.host.pipe import PipeRun
+from holdfast.worker.host.childrun import ChildRun
+from holdfast.worker.host.context import RunContext
 
 _PR_SET_PDEATHSIG = 1
 _OOM_SCORE = "500"  # of 1000: when memory ends, the kernel takes the run and not its worker
@@ -43,7 +44,7 @@ def die_with_parent(parent: int) -> None:
         os._exit(1)
 
 
-def run_child(pipe: socket.socket, log_path: Path, fork_server: int) -> NoReturn:
+def run_child(pipe: socket.socket, context: RunContext, log_path: Path, fork_server: int) -> NoReturn:
     """Runs one order to its end. Called in the forked process."""
     code = _EXIT_DEFECT
     try:
@@ -55,7 +56,7 @@ def run_child(pipe: socket.socket, log_path: Path, fork_server: int) -> NoReturn
         faulthandler.enable()
         # Written by the signal's own handler: a main loop that hangs, or holds the interpreter's lock, shows where.
         faulthandler.register(wire.STACKS_SIGNAL)
-        code = _execute(pipe)
+        code = _execute(pipe, context)
     except BaseException:  # noqa: BLE001 - the process's last words go to the run's log
         traceback.print_exc()
     finally:
@@ -63,15 +64,14 @@ def run_child(pipe: socket.socket, log_path: Path, fork_server: int) -> NoReturn
         os._exit(code)
 
 
-def _execute(pipe: socket.socket) -> int:
-    run = PipeRun(pipe)
+def _execute(pipe: socket.socket, context: RunContext) -> int:
+    run = ChildRun(pipe, context)
     signal.signal(signal.SIGTERM, _terminator(run))
-    order = run.start()
-    run_ref = order.assignment.run
-    _configure_logging(run_ref)
+    run.start()
+    _configure_logging(run.assignment)
     finished = worker_pb2.RunFinished()
     try:
-        result = _resolve(order.execute)(run)
+        result = _resolve(context.execute)(run)
         _set_result(finished, result)
     except RunStopped:
         finished.outcome = worker_pb2.RUN_OUTCOME_CANCELLED
@@ -112,7 +112,7 @@ def _set_result(finished: worker_pb2.RunFinished, result: object) -> None:
         raise TypeError(f"execute returned {type(result).__name__}; it must return a TrainingResult or BacktestResult")
 
 
-def _terminator(run: PipeRun) -> Callable[[int, FrameType | None], None]:
+def _terminator(run: ChildRun) -> Callable[[int, FrameType | None], None]:
     def terminate(number: int, frame: FrameType | None) -> None:
         if run.stop_requested is None:
             # A whole group was told to stop (systemd, a container's end): save first, as after the worker's own word.
@@ -150,7 +150,7 @@ def _prefer_for_oom() -> None:
         print(f"oom_score_adj stays as it is: {error}", file=sys.stderr)
 
 
-def _configure_logging(run_ref: worker_pb2.RunRef) -> None:
+def _configure_logging(assignment: Assignment) -> None:
     # Not holdfast.rpc.configure_logging: that package imports grpc, which must not cross a fork.
     structlog.configure(
         processors=[
@@ -164,7 +164,7 @@ def _configure_logging(run_ref: worker_pb2.RunRef) -> None:
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(
-        process="run", operation=run_ref.operation_id, attempt=run_ref.attempt, pid=os.getpid()
+        process="run", operation=assignment.operation_id, attempt=assignment.attempt, pid=os.getpid()
     )
 
 

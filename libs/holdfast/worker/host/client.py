@@ -9,12 +9,12 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import structlog
 
+from holdfast.worker.host.context import RunContext
 from holdfast.worker.host.executor import Exit
 
 log = structlog.get_logger()
@@ -54,11 +54,13 @@ class ForkServerClient:
         self._loop.add_reader(control, self._readable)
 
     @classmethod
-    def spawn(cls, preload: Sequence[str]) -> ForkServerClient:
+    def spawn(cls, context: RunContext) -> ForkServerClient:
         """Starts the process; `ready` waits for it."""
         ours, theirs = socket.socketpair()
         command = [sys.executable, "-m", "holdfast.worker.host.forkserver", f"--control={theirs.fileno()}"]
-        command += [f"--parent={os.getpid()}", *(f"--preload={name}" for name in preload)]
+        command += [f"--parent={os.getpid()}", f"--execute={context.execute}", f"--store={context.store_url}"]
+        command += [f"--market={context.market_dir}", f"--beat={context.beat_seconds}"]
+        command += [f"--preload={name}" for name in context.preload]
         environment = {**_QUIET, **os.environ}
         with theirs:
             process = subprocess.Popen(

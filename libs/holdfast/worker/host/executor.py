@@ -12,7 +12,6 @@ from typing import Protocol
 
 from holdfast.run.contract import StopKind
 from holdfast.v1 import worker_pb2
-from holdfast.worker.host.wire import Order
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +80,7 @@ class Executor(Protocol):
         """Keeps itself able to launch until cancelled."""
 
     async def launch(
-        self, order: Order, log_path: Path, receive: Callable[[worker_pb2.WorkerMessage], None]
+        self, order: worker_pb2.RunAssignment, log_path: Path, receive: Callable[[worker_pb2.WorkerMessage], None]
     ) -> RunProcess:
         """Starts one run; `receive` is called for each of its messages.
 

@@ -24,6 +24,7 @@ from pathlib import Path
 
 from holdfast.fingerprint import fingerprint
 from holdfast.worker.host import child, wire
+from holdfast.worker.host.context import RunContext
 
 _MAX_LINE_BYTES = 65_536
 _MAX_DESCRIPTORS = 32
@@ -32,8 +33,9 @@ _MAX_DESCRIPTORS = 32
 class ForkServer:
     """The loop: fork on request, reap, report."""
 
-    def __init__(self, control: socket.socket) -> None:
+    def __init__(self, control: socket.socket, context: RunContext) -> None:
         self._control = control
+        self._context = context
         self._pid = os.getpid()  # known before a fork: afterwards a parent that has died looks like somebody else
         self._runs: dict[int, int] = {}  # pid -> the worker's number for it
         self._descriptors: deque[int] = deque()
@@ -94,7 +96,7 @@ class ForkServer:
         for inherited in (self._wake_read, self._wake_write, *self._descriptors):
             os.close(inherited)
         self._control.close()
-        child.run_child(socket.socket(fileno=descriptor), log_path, self._pid)
+        child.run_child(socket.socket(fileno=descriptor), self._context, log_path, self._pid)
 
     def _reap(self) -> None:
         while self._runs:
@@ -150,6 +152,10 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="holdfast.worker.host.forkserver")
     parser.add_argument("--control", type=int, required=True)
     parser.add_argument("--parent", type=int, required=True)
+    parser.add_argument("--execute", required=True)
+    parser.add_argument("--store", required=True)
+    parser.add_argument("--market", type=Path, required=True)
+    parser.add_argument("--beat", type=float, required=True)
     parser.add_argument("--preload", action="append", default=[])
     options = parser.parse_args(arguments)
     child.die_with_parent(options.parent)
@@ -159,9 +165,10 @@ def main(arguments: list[str]) -> int:
         signal.signal(number, signal.SIG_IGN)
     control = socket.socket(fileno=options.control)
     control.set_inheritable(False)
-    fork_server = ForkServer(control)
+    context = RunContext(options.execute, options.store, options.market, options.beat, options.preload)
+    fork_server = ForkServer(control, context)
     try:
-        for name in options.preload:
+        for name in (*context.preload, context.execute.partition(":")[0]):
             importlib.import_module(name)
         known = _fingerprint()
     except Exception as error:  # noqa: BLE001 - told to the worker, which stops with it

@@ -20,8 +20,9 @@ from holdfast.run.contract import StopKind
 from holdfast.v1 import worker_pb2
 from holdfast.worker.host import wire
 from holdfast.worker.host.client import ForkRefused, ForkServerClient, ForkServerGone
+from holdfast.worker.host.connection import RunConnection
+from holdfast.worker.host.context import RunContext
 from holdfast.worker.host.executor import Exit, Pulse
-from holdfast.worker.host.runpipe import RunPipe
 
 log = structlog.get_logger()
 
@@ -34,8 +35,8 @@ _RESTART_BACKOFF = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
 class ProcessExecutor:
     """Implements holdfast.worker.host.executor.Executor."""
 
-    def __init__(self, preload: Sequence[str]) -> None:
-        self._preload = tuple(preload)
+    def __init__(self, context: RunContext) -> None:
+        self._context = context
         self._fork_server: ForkServerClient | None = None
         self._changed = asyncio.Event()
         self._live = 0
@@ -44,7 +45,7 @@ class ProcessExecutor:
 
     async def start(self) -> None:
         """Starts the fork server and waits until it is warm. Raises NotPossible (PRELOAD_FAILED)."""
-        fork_server = ForkServerClient.spawn(self._preload)
+        fork_server = ForkServerClient.spawn(self._context)
         try:
             self.fingerprint = await fork_server.ready()
         except ForkServerGone as error:
@@ -80,8 +81,8 @@ class ProcessExecutor:
                 log.error("Fork server did not come back; trying again", failures=failures, error=error.message)
 
     async def launch(
-        self, order: wire.Order, log_path: Path, receive: Callable[[worker_pb2.WorkerMessage], None]
-    ) -> ForkedRun:
+        self, order: worker_pb2.RunAssignment, log_path: Path, receive: Callable[[worker_pb2.WorkerMessage], None]
+    ) -> ForkedProcess:
         """Forks a process for the order. Raises Unavailable (RUN_NOT_STARTED)."""
         try:
             async with asyncio.timeout(LAUNCH_SECONDS):
@@ -107,10 +108,10 @@ class ProcessExecutor:
     async def _fork(
         self,
         fork_server: ForkServerClient,
-        order: wire.Order,
+        order: worker_pb2.RunAssignment,
         log_path: Path,
         receive: Callable[[worker_pb2.WorkerMessage], None],
-    ) -> ForkedRun:
+    ) -> ForkedProcess:
         ours, theirs = socket.socketpair()
         try:
             with theirs:
@@ -122,9 +123,9 @@ class ProcessExecutor:
                 log.error("Fork server does not answer; ending it", pid=fork_server.pid)
                 fork_server.kill()
             raise
-        run = ForkedRun(fork_server, number, pid, RunPipe(ours, receive), on_close=self._closed)
+        run = ForkedProcess(fork_server, number, pid, RunConnection(ours, receive), on_close=self._closed)
         self._live += 1
-        run.pipe.send(order.frames())
+        run.pipe.send(wire.order_frame(order))
         return run
 
     def _closed(self) -> None:
@@ -137,11 +138,11 @@ class ProcessExecutor:
             self._fork_server = None
 
 
-class ForkedRun:
+class ForkedProcess:
     """Implements holdfast.worker.host.executor.RunProcess."""
 
     def __init__(
-        self, fork_server: ForkServerClient, number: int, pid: int, pipe: RunPipe, on_close: Callable[[], None]
+        self, fork_server: ForkServerClient, number: int, pid: int, pipe: RunConnection, on_close: Callable[[], None]
     ) -> None:
         self.pid = pid
         self.pipe = pipe

@@ -29,7 +29,7 @@ _Run = tuple[str, int]
 OUTBOX_SECONDS = 10.0  # for one small file and its fsync
 
 
-class Facts:
+class FactQueue:
     """What the coordinator must learn, in order."""
 
     def __init__(self, outbox: Outbox) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from holdfast.rpc.limits import FACT_BYTES
 from holdfast.v1 import checkpoint_pb2, worker_pb2
-from holdfast.worker.facts import CHECKPOINTS_KEPT, NOTICES_KEPT, Facts
+from holdfast.worker.factqueue import CHECKPOINTS_KEPT, NOTICES_KEPT, FactQueue
 from holdfast.worker.outbox import Outbox
 
 
@@ -25,7 +25,7 @@ def an_end(attempt: int = 1) -> worker_pb2.RunFinished:
 
 @given(acknowledged=st.lists(st.lists(st.integers(-1, 12))))
 def test_only_what_is_not_acknowledged_is_sent_again_and_in_order(acknowledged: list[list[int]]) -> None:
-    facts = Facts(Outbox(Path("/nonexistent")))
+    facts = FactQueue(Outbox(Path("/nonexistent")))
     for number in range(1, 11):
         facts.add(a_notice(str(number)))
     for sequences in acknowledged:
@@ -43,7 +43,7 @@ def a_checkpoint(run: worker_pb2.RunRef, unit: int) -> worker_pb2.WorkerMessage:
 
 
 async def test_a_long_outage_costs_no_memory_and_no_end() -> None:
-    facts = Facts(Outbox(Path("/nonexistent")))
+    facts = FactQueue(Outbox(Path("/nonexistent")))
     one, two = worker_pb2.RunRef(operation_id="one", attempt=1), worker_pb2.RunRef(operation_id="two", attempt=1)
     for number in range(1, 5001):
         for run in (one, two):
@@ -71,7 +71,7 @@ async def test_a_long_outage_costs_no_memory_and_no_end() -> None:
 
 @given(st.lists(st.tuples(st.sampled_from("cna"), st.sampled_from(["a", "b"])), max_size=80))
 def test_what_waits_is_in_order_and_the_newest_checkpoint_is_in_it(steps: list[tuple[str, str]]) -> None:
-    facts = Facts(Outbox(Path("/nonexistent")))
+    facts = FactQueue(Outbox(Path("/nonexistent")))
     newest: dict[str, int] = {}
     for number, (step, name) in enumerate(steps, 1):
         run = worker_pb2.RunRef(operation_id=name, attempt=1)
@@ -90,7 +90,7 @@ def test_what_waits_is_in_order_and_the_newest_checkpoint_is_in_it(steps: list[t
 
 
 async def test_what_a_run_says_fits_into_the_stream() -> None:
-    facts = Facts(Outbox(Path("/nonexistent")))
+    facts = FactQueue(Outbox(Path("/nonexistent")))
     details = {str(number) + "k" * 20_000: "v" * 2_000_000 for number in range(80)}
     notice = worker_pb2.RunNotice(type="NOTED", message="m" * 5_000_000, details=details)
     facts.add(worker_pb2.WorkerMessage(notice=notice))
@@ -102,7 +102,7 @@ async def test_what_a_run_says_fits_into_the_stream() -> None:
 
 async def test_an_end_is_on_disk_before_it_is_sent_and_gone_after_its_acknowledgement(tmp_path: Path) -> None:
     outbox = Outbox(tmp_path)
-    facts = Facts(outbox)
+    facts = FactQueue(outbox)
     seen_on_disk = []
     facts.on_change = lambda: seen_on_disk.append(len(outbox.load()))
     await facts.add_end(an_end())
@@ -120,7 +120,7 @@ async def test_ends_of_an_earlier_process_are_sent_again(tmp_path: Path) -> None
     outbox = Outbox(tmp_path)
     for attempt in (1, 2):
         outbox.put(an_end(attempt))
-    facts = Facts(outbox)
+    facts = FactQueue(outbox)
     facts.load(outbox.load())
     assert [finished.run.attempt for finished in facts.ends()] == [1, 2]
     facts.acknowledge_ends([an_end(2).run, worker_pb2.RunRef(operation_id="unknown", attempt=1)])
@@ -131,7 +131,7 @@ async def test_ends_of_an_earlier_process_are_sent_again(tmp_path: Path) -> None
 
 async def test_a_full_disk_does_not_keep_an_end_back(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    facts = Facts(Outbox(tmp_path / "file"))
+    facts = FactQueue(Outbox(tmp_path / "file"))
     await facts.add_end(an_end())
     assert len(facts.after(0)) == 1
 
@@ -140,10 +140,10 @@ async def test_a_disk_that_hangs_keeps_no_operation_from_its_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     released = threading.Event()
-    monkeypatch.setattr("holdfast.worker.facts.OUTBOX_SECONDS", 0.01)
+    monkeypatch.setattr("holdfast.worker.factqueue.OUTBOX_SECONDS", 0.01)
     outbox = Outbox(tmp_path)
     monkeypatch.setattr(outbox, "put", lambda finished: released.wait(10))
-    facts = Facts(outbox)
+    facts = FactQueue(outbox)
     try:
         await facts.add_end(an_end())
     finally:

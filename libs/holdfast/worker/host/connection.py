@@ -22,7 +22,7 @@ log = structlog.get_logger()
 _RECEIVE_BYTES = 262_144
 
 
-class RunPipe:
+class RunConnection:
     """Reads a run's messages until its end closes; writes without waiting."""
 
     def __init__(self, pipe: socket.socket, receive: Callable[[worker_pb2.WorkerMessage], None]) -> None:

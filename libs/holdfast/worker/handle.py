@@ -19,7 +19,6 @@ from holdfast.v1 import checkpoint_pb2, operation_pb2, worker_pb2
 from holdfast.worker import runlogs
 from holdfast.worker.endings import Ending, StopReason, conclude
 from holdfast.worker.host.executor import Executor, Exit, RunProcess
-from holdfast.worker.host.wire import Order
 from holdfast.worker.stall import Vigil, position
 from holdfast.worker.stopping import Patience, StopPlan, held_by_the_kernel, kill
 
@@ -34,7 +33,7 @@ class RunHandle:
 
     def __init__(
         self,
-        order: Order,
+        order: worker_pb2.RunAssignment,
         log_path: Path,
         executor: Executor,
         patience: Patience,
@@ -44,7 +43,7 @@ class RunHandle:
         on_end: Callable[[RunHandle, worker_pb2.RunFinished], Awaitable[None]],
     ) -> None:
         self.order = order
-        self.ref = order.assignment.run
+        self.ref = order.run
         self.progress: operation_pb2.Progress | None = None
         self.checkpoint: checkpoint_pb2.Checkpoint | None = None
         self.stopping: StopReason | None = None

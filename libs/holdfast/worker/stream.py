@@ -15,10 +15,10 @@ import structlog
 
 from holdfast.errors import HoldfastError, InternalError, LostRace
 from holdfast.v1 import worker_pb2
-from holdfast.worker.facts import Facts
+from holdfast.worker.factqueue import FactQueue
 from holdfast.worker.fence import UNPROVEN, Fence
+from holdfast.worker.handle import RunHandle
 from holdfast.worker.identity import Identity
-from holdfast.worker.runs import RunHandle
 from holdfast.worker.slots import Slots
 
 log = structlog.get_logger()
@@ -46,10 +46,12 @@ class Session:
             self.introduced.set()
 
 
-class Supervision:
+class SupervisionStream:
     """Serves streams; `connected` and `lost` are what registration waits for."""
 
-    def __init__(self, identity: Identity, slots: Slots, facts: Facts, fence: Fence, heartbeat_seconds: float) -> None:
+    def __init__(
+        self, identity: Identity, slots: Slots, facts: FactQueue, fence: Fence, heartbeat_seconds: float
+    ) -> None:
         self._identity = identity
         self._slots = slots
         self._facts = facts

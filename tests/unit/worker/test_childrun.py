@@ -13,15 +13,12 @@ import pytest
 from holdfast.run.contract import StopKind
 from holdfast.v1 import checkpoint_pb2, operation_pb2, worker_pb2
 from holdfast.worker.host import wire
-from holdfast.worker.host.pipe import PipeRun
+from holdfast.worker.host.childrun import ChildRun
+from holdfast.worker.host.context import RunContext
 
 PATIENCE = 10.0
-ORDER = wire.Order(
-    execute="m:f",
-    assignment=worker_pb2.RunAssignment(run=worker_pb2.RunRef(operation_id="op", attempt=1)),
-    store_url="s",
-    market_dir=Path("/m"),
-)
+CONTEXT = RunContext(execute="m:f", store_url="s", market_dir=Path("/m"))
+ORDER = worker_pb2.RunAssignment(run=worker_pb2.RunRef(operation_id="op", attempt=1))
 
 
 class Peer:
@@ -53,12 +50,13 @@ def orphaned() -> threading.Event:
 
 
 @pytest.fixture
-def ends(orphaned: threading.Event) -> Iterator[tuple[PipeRun, Peer]]:
+def ends(orphaned: threading.Event) -> Iterator[tuple[ChildRun, Peer]]:
     theirs, ours = socket.socketpair()
-    run = PipeRun(ours, orphaned=orphaned.set)
+    run = ChildRun(ours, CONTEXT, orphaned=orphaned.set)
     peer = Peer(theirs)
-    theirs.sendall(ORDER.frames())
-    assert run.start() == ORDER
+    theirs.sendall(wire.order_frame(ORDER))
+    run.start()
+    assert run.assignment == CONTEXT.assign(ORDER)
     with theirs, ours:
         yield run, peer
         theirs.close()
@@ -70,7 +68,7 @@ def progress(unit: int) -> operation_pb2.Progress:
     return operation_pb2.Progress(phase="training", unit=unit)
 
 
-def test_what_is_said_arrives_in_order(ends: tuple[PipeRun, Peer]) -> None:
+def test_what_is_said_arrives_in_order(ends: tuple[ChildRun, Peer]) -> None:
     run, peer = ends
     run.notice("A", "first", {"k": "v"})
     run.checkpoint_saved(checkpoint_pb2.Checkpoint(unit=1))
@@ -81,7 +79,7 @@ def test_what_is_said_arrives_in_order(ends: tuple[PipeRun, Peer]) -> None:
     assert facts == ["notice", "checkpoint_saved", "progress", "run_finished"]
 
 
-def test_progress_is_coalesced_and_never_behind_a_later_word(ends: tuple[PipeRun, Peer]) -> None:
+def test_progress_is_coalesced_and_never_behind_a_later_word(ends: tuple[ChildRun, Peer]) -> None:
     run, peer = ends
     for unit in range(1, 50_001):
         run.progress(progress(unit))
@@ -97,7 +95,7 @@ def test_progress_is_coalesced_and_never_behind_a_later_word(ends: tuple[PipeRun
     assert all(m.progress.progress.HasField("update_time") for m in messages if m.HasField("progress"))
 
 
-def test_the_callers_message_may_be_used_again(ends: tuple[PipeRun, Peer]) -> None:
+def test_the_callers_message_may_be_used_again(ends: tuple[ChildRun, Peer]) -> None:
     run, peer = ends
     mine = progress(1)
     run.progress(mine)
@@ -108,7 +106,7 @@ def test_the_callers_message_may_be_used_again(ends: tuple[PipeRun, Peer]) -> No
 
 
 @pytest.mark.parametrize("kind", list(StopKind))
-def test_a_stop_is_seen(ends: tuple[PipeRun, Peer], kind: StopKind) -> None:
+def test_a_stop_is_seen(ends: tuple[ChildRun, Peer], kind: StopKind) -> None:
     run, peer = ends
     assert run.stop_requested is None
     peer.socket.sendall(wire.stop_frame(kind))
@@ -120,13 +118,13 @@ def test_a_stop_is_seen(ends: tuple[PipeRun, Peer], kind: StopKind) -> None:
     assert run.stop_requested is kind
 
 
-def test_a_closed_pipe_orphans_the_run(ends: tuple[PipeRun, Peer], orphaned: threading.Event) -> None:
+def test_a_closed_pipe_orphans_the_run(ends: tuple[ChildRun, Peer], orphaned: threading.Event) -> None:
     _, peer = ends
     peer.socket.close()
     assert orphaned.wait(PATIENCE)
 
 
-def test_a_worker_that_does_not_read_holds_nobody_up(ends: tuple[PipeRun, Peer]) -> None:
+def test_a_worker_that_does_not_read_holds_nobody_up(ends: tuple[ChildRun, Peer]) -> None:
     run, peer = ends
     for number in range(2_000):
         run.notice("N", "x" * 1_000, {"number": str(number)})  # far more than the socket holds
@@ -145,8 +143,9 @@ def test_a_beat_tells_the_signs_of_life_and_moves_only_with_them() -> None:
     theirs, ours = socket.socketpair()
     orphaned = threading.Event()
     with theirs, ours:
-        theirs.sendall(dataclasses.replace(ORDER, beat_seconds=0.001).frames())
-        run, peer = PipeRun(ours, orphaned=orphaned.set), Peer(theirs)
+        theirs.sendall(wire.order_frame(ORDER))
+        run = ChildRun(ours, dataclasses.replace(CONTEXT, beat_seconds=0.001), orphaned=orphaned.set)
+        peer = Peer(theirs)
         run.start()
         beats = peer.beats()
         # The thread beats while the run's own code does nothing: the number stands still.
@@ -161,7 +160,7 @@ def test_a_beat_tells_the_signs_of_life_and_moves_only_with_them() -> None:
         assert orphaned.wait(PATIENCE)
 
 
-def _watch(run: PipeRun, seen: threading.Event) -> None:
+def _watch(run: ChildRun, seen: threading.Event) -> None:
     while run.stop_requested is None:
         threading.Event().wait(0.001)
     seen.set()

@@ -24,6 +24,7 @@ from google.protobuf import timestamp_pb2
 from holdfast.run.contract import Assignment, StopKind
 from holdfast.v1 import checkpoint_pb2, operation_pb2, worker_pb2
 from holdfast.worker.host import wire
+from holdfast.worker.host.context import RunContext
 
 PROGRESS_PER_SECOND = 20.0
 _RECEIVE_BYTES = 65_536
@@ -34,11 +35,12 @@ def _die() -> None:
     os.killpg(0, signal.SIGKILL)
 
 
-class PipeRun:
+class ChildRun:
     """The Run protocol over a socket. `start` waits for the order, `finish` until the end has left."""
 
-    def __init__(self, pipe: socket.socket, *, orphaned: Callable[[], None] = _die) -> None:
+    def __init__(self, pipe: socket.socket, context: RunContext, *, orphaned: Callable[[], None] = _die) -> None:
         self._pipe = pipe
+        self._context = context
         self._orphaned = orphaned
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
@@ -51,23 +53,20 @@ class PipeRun:
         self._finishing = False
         self._stop: StopKind | None = None
         self._signs = 0  # increments of two threads may merge into one; all that counts is that it moves
-        self._beat_seconds = wire.BEAT_SECONDS
-        self._next_beat = time.monotonic() + wire.BEAT_SECONDS
-        self._order: wire.Order | None = None
+        self._next_beat = time.monotonic() + context.beat_seconds
+        self._assignment: Assignment | None = None
         self._ordered = threading.Event()
         self._thread = threading.Thread(target=self._converse, name="holdfast-pipe", daemon=True)
 
-    def start(self) -> wire.Order:
+    def start(self) -> None:
         """Starts the thread and waits for the order."""
         self._thread.start()
         self._ordered.wait()
-        assert self._order is not None  # test_pipe.py: set before the event
-        self._assignment = self._order.as_assignment()
-        return self._order
 
     @property
     def assignment(self) -> Assignment:
         """What to run."""
+        assert self._assignment is not None  # test_childrun.py: set before `start` returns
         return self._assignment
 
     @property
@@ -135,7 +134,7 @@ class PipeRun:
             return  # the pipe is full of wake-ups already
 
     def _converse(self) -> None:
-        deframer, orders = wire.Deframer(), wire.OrderReader()
+        deframer = wire.Deframer()
         out = bytearray()
         while True:
             with self._lock:
@@ -150,7 +149,7 @@ class PipeRun:
             try:
                 if self._wake_read in readable:
                     os.read(self._wake_read, 4096)
-                if self._pipe in readable and not self._receive(deframer, orders):
+                if self._pipe in readable and not self._receive(deframer):
                     self._orphaned()
                     return
                 if writable:
@@ -167,7 +166,7 @@ class PipeRun:
         now = time.monotonic()
         if now >= self._next_beat:
             self._queue.append(wire.beat_frame(self._signs))
-            self._next_beat = now + self._beat_seconds
+            self._next_beat = now + self._context.beat_seconds
         if self._progress is None:
             return self._next_beat - now
         if now >= self._next_flush:
@@ -175,18 +174,15 @@ class PipeRun:
             return self._next_beat - now
         return min(self._next_flush, self._next_beat) - now
 
-    def _receive(self, deframer: wire.Deframer, orders: wire.OrderReader) -> bool:
+    def _receive(self, deframer: wire.Deframer) -> bool:
         data = self._pipe.recv(_RECEIVE_BYTES)
         if not data:
             return False
         for payload in deframer.feed(data):
-            if payload[:1] == wire.TAG_STOP:
-                self.request_stop(StopKind(payload[1:].decode()))
-                continue
-            order = orders.take(payload)
-            if order is not None:
-                self._beat_seconds = order.beat_seconds
-                self._next_beat = time.monotonic() + order.beat_seconds
-                self._order = order
+            command = wire.read_command(payload)
+            if isinstance(command, StopKind):
+                self.request_stop(command)
+            else:
+                self._assignment = self._context.assign(command)
                 self._ordered.set()
         return True
