@@ -39,6 +39,11 @@ class Snapshot:
     data_digest: str = ""
 
 
+def position_text(at: Snapshot | checkpoint_pb2.Checkpoint) -> str:
+    """As people say it: "epoch 29", "epoch 29 step 400", "bar 7000"."""
+    return f"{at.unit_name} {at.unit}" + (f" step {at.step}" if at.step else "")
+
+
 def checkpoint_id(operation_id: str, attempt: int, unit: int, step: int, kind: checkpoint_pb2.CheckpointType) -> str:
     """The directory of a checkpoint, relative to the store: "<operation>/<attempt>-<unit>[.<step>][-<type>]".
 

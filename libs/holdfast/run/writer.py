@@ -17,7 +17,7 @@ from typing import Any
 import structlog
 
 from holdfast.artifacts import exact
-from holdfast.artifacts.checkpoint import STATE, Snapshot, checkpoint_id, manifest_fields
+from holdfast.artifacts.checkpoint import STATE, Snapshot, checkpoint_id, manifest_fields, position_text
 from holdfast.artifacts.manifest import Written, parts_of, write_artifacts
 from holdfast.artifacts.store import Parts, Store
 from holdfast.errors import HoldfastError, StoreFull
@@ -188,7 +188,7 @@ class CheckpointWriter:
         if self._told == type(error).__name__:
             return
         self._told = type(error).__name__
-        where = f"{job.snapshot.unit_name} {job.snapshot.unit}"
+        where = position_text(job.snapshot)
         expected = isinstance(error, HoldfastError)  # its words are enough
         log.error("Checkpoint not saved", at=where, error=str(error), exc_info=None if expected else error)
         self._run.notice(
@@ -202,7 +202,7 @@ class CheckpointWriter:
     def _tell_recovery(self, job: _Job) -> None:
         failed, self._failed, self._told = self._failed, 0, ""
         if failed:
-            where = f"{job.snapshot.unit_name} {job.snapshot.unit}"
+            where = position_text(job.snapshot)
             log.info("Checkpoints are saved again", at=where, failed=failed)
             self._run.notice(
                 "CHECKPOINT_RECOVERED",

@@ -17,6 +17,7 @@ import structlog
 from holdfast.artifacts.catalogue import load_checkpoint
 from holdfast.artifacts.checkpoint import path_of
 from holdfast.errors import Corrupted, HoldfastError, LostRace, NotFound, NotPossible
+from holdfast.market.changes import DataChange
 from holdfast.market.store import MarketStore
 from holdfast.services.coordinator.catalogue.checkpoints import Checkpoint, Checkpoints
 from holdfast.services.coordinator.operations.lifecycle import RESUMABLE, Status
@@ -213,12 +214,9 @@ class Resuming:
         if digest == checkpoint.data_digest:
             return False
         if not allowed:
-            raise NotPossible(
-                f"The market data of {', '.join(strategy.data.symbols)} has changed since the checkpoint at "
-                f"{short_name(checkpoint)}: the result would mix two histories. Import the old data again, or resume "
-                "with --allow-data-change, and the result will say so.",
-                reason="MARKET_DATA_CHANGED",
-                metadata={"operation_id": operation.id, "checkpoint_id": checkpoint.checkpoint_id},
+            change = DataChange(", ".join(strategy.data.symbols), checkpoint.data_digest, digest)
+            raise change.refuse(
+                short_name(checkpoint), operation_id=operation.id, checkpoint_id=checkpoint.checkpoint_id
             )
         return True
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from holdfast.run.contract import Assignment, StopKind
+from holdfast.settings import load_settings
 from holdfast.v1 import checkpoint_pb2, worker_pb2
 
 MAX_FRAME_BYTES = 64 * 1024 * 1024
@@ -73,6 +74,7 @@ class Order:
             attempt=self.assignment.run.attempt,
             store_url=self.store_url,
             market_dir=self.market_dir,
+            settings=load_settings(),  # the worker's own: its environment is inherited through the fork server
             training=self.assignment.training if kind == "training" else None,
             backtest=self.assignment.backtest if kind == "backtest" else None,
             checkpoint=self.checkpoint,
