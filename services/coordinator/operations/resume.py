@@ -94,6 +94,9 @@ class Resuming:
             if repeated is not None:
                 return repeated
             raise _not_resumable(operation)
+        spec = operation.training if operation.kind == "TRAINING" else operation.backtest
+        # Once allowed, at the start or by a resume, it stays so: the automatic resume asks nobody.
+        allow_data_change = allow_data_change or spec.allow_data_change
         checkpoint = await self._choose(operation, named)
         changed = await self._check_market(operation, checkpoint, allow_data_change)
         step = f"Resumed from {short_name(checkpoint)} (attempt {checkpoint.attempt})"

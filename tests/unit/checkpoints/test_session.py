@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,28 +35,36 @@ def lost() -> Snapshot:
     raise RuntimeError("the device is gone")
 
 
+def run_guarded(run: Run, end: Callable[[RunSession], None], capture: Callable[[], Snapshot | None] = lost) -> None:
+    with RunSession(run, operation_pb2.CheckpointPolicy()) as session, session.guarding(capture, capture):
+        end(session)
+
+
 def test_a_cancel_whose_state_cannot_be_taken_stays_a_cancel(tmp_path: Path) -> None:
     run = Run(tmp_path)
-    with RunSession(run, operation_pb2.CheckpointPolicy()) as session, pytest.raises(RunStopped):
-        with session.guarding(lost):
-            session.check_cancelled()
+    with pytest.raises(RunStopped):
+        run_guarded(run, RunSession.check_cancelled)
     ((kind, message),) = run.notices
     assert kind == "CHECKPOINT_FAILED"
     assert message.startswith("The last state could not be saved: the device is gone. ")
 
 
 def test_a_failure_is_raised_and_not_what_went_wrong_in_saving(tmp_path: Path) -> None:
+    def fail(_: RunSession) -> None:
+        raise ValueError("first")
+
     run = Run(tmp_path)
-    with RunSession(run, operation_pb2.CheckpointPolicy()) as session, pytest.raises(ValueError, match="first"):
-        with session.guarding(lost, lost):
-            raise ValueError("first")
+    with pytest.raises(ValueError, match="first"):
+        run_guarded(run, fail)
     assert [kind for kind, _ in run.notices] == ["CHECKPOINT_FAILED"]
 
 
 def test_what_was_kept_is_saved_where_nothing_newer_is_good(tmp_path: Path) -> None:
+    def keep(session: RunSession) -> None:
+        session.keep(Snapshot(3, "epoch", {}))
+        session.check_cancelled()
+
     run = Run(tmp_path)
-    with RunSession(run, operation_pb2.CheckpointPolicy()) as session, pytest.raises(RunStopped):
-        with session.guarding(lambda: None):
-            session.keep(Snapshot(3, "epoch", {}))
-            session.check_cancelled()
+    with pytest.raises(RunStopped):
+        run_guarded(run, keep, lambda: None)
     assert [(saved.unit, saved.attempt) for saved in run.saved] == [(3, 1)]
