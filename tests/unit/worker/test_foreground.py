@@ -12,6 +12,7 @@ import pytest
 
 from holdfast.artifacts.manifest import read_artifacts
 from holdfast.artifacts.store import open_store
+from holdfast.run.contract import Run
 from holdfast.run.foreground import main
 from tests.exact.backtest import make_world
 from tests.exact.training import strategy_text, write_market
@@ -33,9 +34,13 @@ def files_of(directory: Path, path: str) -> dict[str, bytes]:
 @pytest.fixture
 def interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C, once, when the first checkpoint is saved."""
-    saved = "holdfast.run.foreground._ForegroundRun.checkpoint_saved"
+
+    def saved(run: Run, checkpoint: object) -> None:
+        if run.stop_requested is None:
+            signal.raise_signal(signal.SIGINT)
+
     monkeypatch.setenv("CHECKPOINT_SPACING_SECONDS", "0")
-    monkeypatch.setattr(saved, lambda run, checkpoint: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr("holdfast.run.foreground._ForegroundRun.checkpoint_saved", saved)
 
 
 def test_a_training_is_interrupted_and_resumed(
