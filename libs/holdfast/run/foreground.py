@@ -7,6 +7,7 @@ no coordinator knows: the store's clean-up takes it away some day.
 from __future__ import annotations
 
 import argparse
+import datetime
 import importlib
 import json
 import re
@@ -48,8 +49,8 @@ class _File(BaseModel):
     strategy: str | dict[str, Any] = ""
     # A backtest's model, its path in the store: "training-3f9c1b2a7d4e/model-1".
     model: str = ""
-    start: str = ""
-    end: str = ""
+    start: datetime.date | None = None
+    end: datetime.date | None = None
     cash: float = 0.0
     # Epochs, or bars, and steps of an epoch between two periodic checkpoints; 0: none.
     every: int = Field(0, ge=0)
@@ -187,8 +188,8 @@ def _read(kind: str, path: Path, *, resume: bool) -> Assignment:
         backtest = operation_pb2.BacktestSpec(
             strategy=strategy,
             model_uri=file.model,
-            start_date=file.start,
-            end_date=file.end,
+            start_date=file.start.isoformat() if file.start else "",
+            end_date=file.end.isoformat() if file.end else "",
             initial_cash=file.cash,
             checkpoint_policy=policy,
             allow_data_change=file.allow_data_change,
@@ -214,7 +215,7 @@ def _check(kind: str, file: _File, path: Path) -> None:
 
 def _strategy(file: _File, path: Path) -> str:
     if isinstance(file.strategy, dict):
-        return json.dumps(file.strategy)
+        return json.dumps(file.strategy, default=str)  # YAML has dates
     if not file.strategy:
         return ""
     try:

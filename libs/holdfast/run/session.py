@@ -76,11 +76,11 @@ class RunSession:
     @property
     def report_due(self) -> bool:
         """Whether the last report of progress is old enough for another."""
-        return time.monotonic() >= self._next_report
+        return self._clock() >= self._next_report
 
     def report(self, progress: operation_pb2.Progress) -> None:
         """Reports a copy, with the time: the receiver may look at it later, from another thread."""
-        self._next_report = time.monotonic() + PROGRESS_INTERVAL
+        self._next_report = self._clock() + PROGRESS_INTERVAL
         report = operation_pb2.Progress()
         report.CopyFrom(progress)
         report.update_time.GetCurrentTime()

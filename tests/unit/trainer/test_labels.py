@@ -112,7 +112,7 @@ def test_zigzag_points_to_the_next_pivot_and_ends_where_it_was_confirmed(close: 
         following = next((pivot for pivot in pivots if pivot[0] > t), None)
         assert labels.known[t] == (following is not None)
         if following is not None:
-            assert (labels.values[t], labels.ends[t]) == (following[2], following[1])
+            assert (labels.values[t], labels.ends[t]) == (following[2].label, following[1])
 
 
 def test_zigzag_follows_a_drawn_line() -> None:

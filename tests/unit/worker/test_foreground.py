@@ -12,8 +12,8 @@ import pytest
 
 from holdfast.artifacts.manifest import read_artifacts
 from holdfast.artifacts.store import open_store
-from holdfast.run.contract import Run
-from holdfast.run.foreground import main
+from holdfast.run.foreground import _ForegroundRun, main
+from holdfast.v1 import operation_pb2
 from tests.exact.backtest import make_world
 from tests.exact.training import strategy_text, write_market
 
@@ -33,14 +33,16 @@ def files_of(directory: Path, path: str) -> dict[str, bytes]:
 
 @pytest.fixture
 def interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C, once, when the first checkpoint is saved."""
+    """Ctrl-C, once, when two epochs or bars are done."""
+    say = _ForegroundRun.progress
 
-    def saved(run: Run, checkpoint: object) -> None:
-        if run.stop_requested is None:
+    def progress(run: _ForegroundRun, report: operation_pb2.Progress) -> None:
+        say(run, report)
+        if report.unit >= 2 and run.stop_requested is None:
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setenv("CHECKPOINT_SPACING_SECONDS", "0")
-    monkeypatch.setattr("holdfast.run.foreground._ForegroundRun.checkpoint_saved", saved)
+    monkeypatch.setattr("holdfast.run.session.PROGRESS_INTERVAL", 0.0)
+    monkeypatch.setattr(_ForegroundRun, "progress", progress)
 
 
 def test_a_training_is_interrupted_and_resumed(
@@ -48,12 +50,11 @@ def test_a_training_is_interrupted_and_resumed(
 ) -> None:
     write_market(tmp_path / "market")
     (tmp_path / "s.yaml").write_text(strategy_text())
-    path = write_file(tmp_path, "Some Name", strategy="s.yaml", every=1)
-    with monkeypatch.context() as patch:
-        patch.setattr("holdfast.run.session.PROGRESS_INTERVAL", 0.0)
-        assert main(*TRAINER, ["run", str(path)]) == 130
+    path = write_file(tmp_path, "Some Name", strategy="s.yaml")
+    assert main(*TRAINER, ["run", str(path)]) == 130
     said = capsys.readouterr().err
-    assert "training: epoch" in said
+    assert "loading data: epoch 0" in said
+    assert "saved: epoch 2, foreground-some-name/1-2-cancellation" in said
     assert f"Resume with: python -m holdfast.services.trainer run '{path}' --resume" in said
     monkeypatch.undo()
     assert main(*TRAINER, ["run", str(path), "--resume"]) == 0
