@@ -73,10 +73,9 @@ def number(value: float) -> str:
 
 def position(checkpoint: checkpoint_pb2.Checkpoint | None) -> str:
     """Where a checkpoint stands: "epoch 29", "bar 7000", "epoch 3 step 120"; empty for none."""
-    if checkpoint is None:
-        return ""
-    step = f" step {checkpoint.step}" if checkpoint.step else ""
-    return f"{checkpoint.unit_name} {checkpoint.unit}{step}"
+    from holdfast.artifacts.checkpoint import position_text
+
+    return "" if checkpoint is None else position_text(checkpoint)
 
 
 def fraction(progress: operation_pb2.Progress) -> float | None:

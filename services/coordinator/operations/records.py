@@ -10,6 +10,7 @@ from typing import Any
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from holdfast.artifacts.checkpoint import position_text
 from holdfast.services.coordinator.operations.lifecycle import RESUMABLE, Status
 from holdfast.v1 import checkpoint_pb2, operation_pb2
 
@@ -214,8 +215,7 @@ def checkpoint_ref(checkpoint: checkpoint_pb2.Checkpoint) -> checkpoint_pb2.Chec
 
 def short_name(checkpoint: checkpoint_pb2.Checkpoint) -> str:
     """As people say it: "epoch 29", "epoch 29 step 400", "bar 7000"."""
-    step = f" step {checkpoint.step}" if checkpoint.step else ""
-    return f"{checkpoint.unit_name} {checkpoint.unit}{step}"
+    return position_text(checkpoint)
 
 
 def result_path(kind: str | None, result: bytes | None) -> str:

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from holdfast.artifacts import exact
+from holdfast.artifacts.catalogue import newest_attempt
 from holdfast.artifacts.checkpoint import attempt_of, position_of
 from holdfast.artifacts.identity import IDENTITY, claim_store, owner_of, read_store_id
 from holdfast.artifacts.manifest import read_artifacts, write_artifacts
 from holdfast.artifacts.store import open_store
-from holdfast.artifacts.catalogue import newest_attempt
 from holdfast.errors import Corrupted
 from tests.unit.checkpoints.test_crash_points import die_before
 
