@@ -10,6 +10,7 @@ from pathlib import Path
 import structlog
 
 from holdfast.run.contract import Assignment, StopKind
+from holdfast.settings import load_settings
 from holdfast.v1 import checkpoint_pb2, operation_pb2
 
 
@@ -78,6 +79,12 @@ class Bench:
         self._count += 1
         return SilentRun(
             Assignment(
-                f"bench-{self._count}", 1, str(self.root / "store"), self.market, training=training, backtest=backtest
+                f"bench-{self._count}",
+                1,
+                str(self.root / "store"),
+                self.market,
+                load_settings(),
+                training=training,
+                backtest=backtest,
             )
         )

@@ -1,7 +1,8 @@
-"""What bit-exactness depends on: the CPU type, the thread count, the builds of the numeric libraries."""
+"""What bit-exactness depends on: CPU type, thread count, the builds of the numeric libraries, and our own code."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import sys
@@ -9,6 +10,19 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
+_PACKAGE = Path(__file__).parent
+# The source that decides bytes, in a model, in trades, or in what a resume goes on from.
+_DECISIVE = (
+    "determinism.py",
+    "features/*.py",
+    "models/*.py",
+    "market/bars.py",
+    "market/_reading.py",
+    "market/resample.py",
+    "strategy/*.py",
+    "services/trainer/*.py",
+    "services/backtester/*.py",
+)
 _LIBRARIES = ("torch", "numpy", "TA-Lib", "numba", "llvmlite")
 
 
@@ -26,6 +40,7 @@ def fingerprint() -> dict[str, str]:
         "python": platform.python_version(),
         "threads": str(threads()),
         "accelerator": _accelerator(),
+        "holdfast code": code_digest(),
     }
     for library in _LIBRARIES:
         try:
@@ -42,6 +57,22 @@ def changes(before: dict[str, str], after: dict[str, str]) -> dict[str, str]:
         for name in sorted(before.keys() | after.keys())
         if before.get(name) != after.get(name)
     }
+
+
+@cache
+def code_digest() -> str:
+    """Of the code that decides bytes. A fork server asks first: its runs name what it loaded, not a later upgrade."""
+    return digest_source(*_DECISIVE)
+
+
+def digest_source(*patterns: str) -> str:
+    """The first 16 hex digits of SHA-256 over the names and contents of these files of the package holdfast."""
+    whole = hashlib.sha256(b"holdfast code 1\n")
+    for path in sorted({path for pattern in patterns for path in _PACKAGE.glob(pattern)}):
+        content = path.read_bytes()
+        whole.update(f"{path.relative_to(_PACKAGE).as_posix()} {len(content)}\n".encode())
+        whole.update(content)
+    return whole.hexdigest()[:16]
 
 
 def _cpu() -> str:

@@ -18,13 +18,11 @@ from holdfast.services.backtester.panel import Panel
 from holdfast.services.backtester.portfolio import FLAT, KEEP, LONG, SHORT
 from holdfast.strategy import Strategy
 from holdfast.strategy.decisions import Decisions
+from holdfast.strategy.directions import DIRECTIONS
 
-__all__ = ["CLASSES", "Inference", "block_rows", "decide"]
+__all__ = ["Inference", "block_rows", "decide"]
 
 Array = np.ndarray[Any, Any]
-
-# The order of the classification outputs.
-CLASSES: Final = (SHORT, FLAT, LONG)
 
 # Multiply-adds in one block: tens of milliseconds on one core, which is how long a stop may have to wait.
 _BLOCK_WORK: Final = 2**27
@@ -50,7 +48,7 @@ def decide(outputs: torch.Tensor, decisions: Decisions) -> Array:
         probabilities = torch.softmax(outputs, dim=1).numpy()
         winner = probabilities.argmax(axis=1)
         sure = probabilities.max(axis=1) >= decisions.confidence_threshold
-        found = np.where(sure, np.array(CLASSES, np.int8)[winner], np.int8(KEEP))
+        found = np.where(sure, np.array(DIRECTIONS, np.int8)[winner], np.int8(KEEP))
     else:
         predicted = outputs[:, 0].numpy()
         found = np.where(predicted < -decisions.return_threshold, np.int8(SHORT), np.int8(KEEP))

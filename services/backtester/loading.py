@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 
 from holdfast.artifacts.store import Store
-from holdfast.errors import InvalidRequest, NotFound, NotPossible, Unavailable, Violation
+from holdfast.errors import InvalidRequest, NotFound, NotPossible, Violation
 from holdfast.features.inputs import build_inputs
 from holdfast.market import Bars, MarketStore
+from holdfast.market.changes import DataChange
 from holdfast.models.bundle import Bundle, load_bundle
+from holdfast.run.market import read_market
 from holdfast.services.backtester.inference import Inference
 from holdfast.services.backtester.panel import Panel, align
 from holdfast.services.backtester.resume import Identity
@@ -24,9 +26,6 @@ from holdfast.v1 import operation_pb2
 __all__ = ["Prepared", "prepare"]
 
 Array = np.ndarray[Any, Any]
-
-# An import may replace a series while it is read; more often than this in a row it cannot.
-_READS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,23 +42,6 @@ class Prepared:
     trained_on: DataChange | None
 
 
-@dataclass(frozen=True, slots=True)
-class DataChange:
-    """Two digests of the series that a model was trained on. `now` is empty when they are no longer stored."""
-
-    series: str
-    before: str
-    now: str
-
-    def __str__(self) -> str:
-        if not self.now:
-            return f"The series that the model was trained on ({self.series}) are no longer stored."
-        return (
-            f"The stored series differ from those that the model was trained on ({self.series}; digest "
-            f"{self.before[:12]} then, {self.now[:12]} now): bars were edited, or only newer ones were added."
-        )
-
-
 def prepare(spec: operation_pb2.BacktestSpec, store: Store, market: MarketStore, look: Callable[[], None]) -> Prepared:
     """Loads and checks; calls `look` between the slow parts, which may raise to stop.
 
@@ -74,7 +56,7 @@ def prepare(spec: operation_pb2.BacktestSpec, store: Store, market: MarketStore,
     initial_cash = _initial_cash(spec, strategy)
     symbols = tuple(strategy.data.symbols)
     market.check(symbols, strategy.data.timeframes, start, end)
-    series, data_digest = _read(market, strategy, end, look)
+    series, data_digest = read_market(market, symbols, strategy.data.timeframes, end, look)
     panel = align({symbol: series[symbol][strategy.data.base] for symbol in symbols}, symbols, _day_ns(start))
     inputs = _inputs(bundle, strategy, series, look)
     inference = Inference(bundle.model, strategy, inputs, panel)
@@ -125,27 +107,6 @@ def _initial_cash(spec: operation_pb2.BacktestSpec, strategy: Strategy) -> float
             f"initial_cash {cash} is not {allowed}.", violations=[Violation("initial_cash", str(cash), allowed)]
         )
     return cash
-
-
-def _read(
-    market: MarketStore, strategy: Strategy, end: str, look: Callable[[], None]
-) -> tuple[dict[str, dict[str, Bars]], str]:
-    """Every series from its first stored bar on: indicators are as warm as the data allow, on every resume the same."""
-    symbols, timeframes = strategy.data.symbols, strategy.data.timeframes
-    for _ in range(_READS):
-        digest = market.digest(symbols, timeframes)
-        series: dict[str, dict[str, Bars]] = {}
-        for symbol in symbols:
-            series[symbol] = {}
-            for timeframe in timeframes:
-                series[symbol][timeframe] = market.load(symbol, timeframe, None, end)
-                look()
-        if market.digest(symbols, timeframes) == digest:
-            return series, digest
-    raise Unavailable(
-        f"The market data of {', '.join(symbols)} kept changing while they were read. Resume when the import is done.",
-        reason="MARKET_DATA_CHANGING",
-    )
 
 
 def _inputs(

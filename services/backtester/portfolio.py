@@ -10,13 +10,15 @@ from typing import Final
 
 import numpy as np
 
+from holdfast.strategy.directions import Direction
+
 __all__ = ["ACCOUNT", "FLAT", "KEEP", "LONG", "NEVER", "POSITION", "RULES", "SHORT", "TRADE", "ExitReason"]
 
 # A decision, and so also a pending order: the direction to be in from the next open on. KEEP decides nothing.
-# The kernel is compiled with these numbers and cached by kernel.py's time stamp: touch that file when they change.
-SHORT: Final = -1
-FLAT: Final = 0
-LONG: Final = 1
+# Plain numbers, which the kernel is compiled with (_numba_cache.py).
+SHORT: Final = int(Direction.SHORT)
+FLAT: Final = int(Direction.FLAT)
+LONG: Final = int(Direction.LONG)
 KEEP: Final = 2
 
 # In `last_signal_bar`: no decision yet.

@@ -26,12 +26,12 @@ from holdfast.services.backtester import metrics
 from holdfast.services.backtester.panel import Panel
 from holdfast.services.backtester.portfolio import LONG, ExitReason
 from holdfast.services.backtester.state import KernelState, make_rules
+from holdfast.strategy.directions import Direction
 
 __all__ = ["Outcome", "buy_and_hold", "measure", "result_files"]
 
 Array = np.ndarray[Any, Any]
 _TIME: Final = pa.timestamp("ns", tz="UTC")
-_DIRECTIONS: Final = {1: "long", -1: "short"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ def _trades_table(trades: Array, panel: Panel) -> pa.Table:
     reasons = [reason.name.lower() for reason in ExitReason]
     columns: dict[str, pa.Array] = {
         "symbol": pa.array([panel.symbols[column] for column in trades["symbol"].tolist()], pa.string()),
-        "direction": pa.array([_DIRECTIONS[sign] for sign in trades["direction"].tolist()], pa.string()),
+        "direction": pa.array([Direction(sign).name.lower() for sign in trades["direction"].tolist()], pa.string()),
         "reason": pa.array([reasons[code] for code in trades["reason"].tolist()], pa.string()),
         "entry_time": _times(panel.time[trades["entry_bar"]]),
         "exit_time": _times(panel.time[trades["exit_bar"]]),

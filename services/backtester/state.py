@@ -14,7 +14,8 @@ from typing import Any, Final
 import numpy as np
 
 from holdfast.artifacts.store import Buffer
-from holdfast.errors import Corrupted, NotPossible
+from holdfast.errors import Corrupted
+from holdfast.market.changes import refuse_changed_past
 from holdfast.services.backtester import kernel
 from holdfast.services.backtester._arrays import Array, pack_arrays, unpack_arrays
 from holdfast.services.backtester.portfolio import (
@@ -187,11 +188,7 @@ class KernelState:
                 "Resume from an older checkpoint (`holdfast checkpoints list`) or start over."
             ) from error
         if not np.array_equal(past, time[:bar]):
-            raise NotPossible(
-                f"The market data's bars before the checkpoint's bar {bar} are no longer the ones that were traded; "
-                "bars were added or removed. Restore the data or start the backtest over.",
-                reason="MARKET_DATA_CHANGED",
-            )
+            raise refuse_changed_past(f"bar {bar}")
         state = cls(time, account, positions, trades)
         state._equity[:bar] = series["equity"]
         state._cash[:bar] = series["cash"]

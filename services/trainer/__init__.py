@@ -6,5 +6,5 @@ samples     bars -> inputs, labels, splits -> tensors
 labels, splits, metrics, schedule    pure functions and plain numbers
 objective   losses, class weights, optimisers
 evaluation  a model's measurements on a span
-state, saving, resume    what is saved, when, and how it comes back
+state, resume    what is saved, and how it comes back
 """

@@ -16,14 +16,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from holdfast.strategy.directions import DIRECTIONS, Direction
+
 if TYPE_CHECKING:
     from holdfast.market import Bars
     from holdfast.strategy import training
 
 __all__ = [
-    "FLAT",
-    "LONG",
-    "SHORT",
     "Labels",
     "build_labels",
     "forward_return",
@@ -34,9 +33,8 @@ __all__ = [
     "zigzag_pivots",
 ]
 
-# Class numbers: indexes into holdfast.strategy.CLASSES, the order of a classifier's outputs.
-SHORT, FLAT, LONG = 0, 1, 2
-_UP_LEG, _DOWN_LEG = 1, -1
+# What a classifier learns are classes, the numbers of its outputs.
+_SHORT, _FLAT, _LONG = (direction.label for direction in DIRECTIONS)
 _BLOCK_FLOATS = 4_000_000
 _BARS_UNSEEN = 100  # of a horizon, between two looks: some seconds at a million bars
 
@@ -58,7 +56,7 @@ class Labels:
 def build_labels(
     config: training.Labels, bars: Bars, *, classification: bool, look: Callable[[], None] = lambda: None
 ) -> Labels:
-    """The labels a strategy asks for: classes (SHORT, FLAT, LONG), or returns for a regression.
+    """The labels a strategy asks for: classes (Direction.label), or returns for a regression.
 
     `look` is called now and then and may raise to stop: a long horizon or window over many bars takes minutes.
     """
@@ -106,15 +104,15 @@ def triple_barrier(
     known = np.zeros(bars, dtype=np.bool_)
     known[:usable] = ((above > close) & (below < close))[:usable]
     values = np.zeros(bars, dtype=np.int64)
-    values[known] = FLAT
+    values[known] = _FLAT
     waiting = np.flatnonzero(known)
     for ahead in range(1, horizon + 1):
         if ahead % _BARS_UNSEEN == 0:
             look()
         short = low[waiting + ahead] <= below[waiting]
         long = ~short & (high[waiting + ahead] >= above[waiting])
-        values[waiting[short]] = SHORT
-        values[waiting[long]] = LONG
+        values[waiting[short]] = _SHORT
+        values[waiting[long]] = _LONG
         waiting = waiting[~(short | long)]
         if not len(waiting):
             break
@@ -155,37 +153,36 @@ def zigzag(close: NDArray[np.float64], *, threshold: float) -> Labels:
     known = np.zeros(bars, dtype=np.bool_)
     labelled = 0
     for pivot, confirmed, kind in zigzag_pivots(close, threshold):
-        values[labelled:pivot] = kind
+        values[labelled:pivot] = kind.label
         ends[labelled:pivot] = confirmed
         known[labelled:pivot] = True
         labelled = pivot
     return Labels(values=values, ends=ends, known=known)
 
 
-def zigzag_pivots(close: NDArray[np.float64], threshold: float) -> list[tuple[int, int, int]]:
+def zigzag_pivots(close: NDArray[np.float64], threshold: float) -> list[tuple[int, int, Direction]]:
     """(pivot bar, bar that confirmed it, LONG for a high or SHORT for a low), in time order.
 
     Of several bars with the same extreme close, the first is the pivot.
     """
-    pivots: list[tuple[int, int, int]] = []
+    pivots: list[tuple[int, int, Direction]] = []
     prices: list[float] = close.tolist()
     if not prices:
         return pivots
     rise, fall = 1.0 + threshold, 1.0 - threshold
     highest = lowest = 0
-    # The leg's direction: 0 until the first pivot is known, then LONG or SHORT.
-    leg = 0
+    leg = Direction.FLAT  # until the first pivot is known
     for bar, price in enumerate(prices):
         if price > prices[highest]:
             highest = bar
         if price < prices[lowest]:
             lowest = bar
-        if leg != _DOWN_LEG and price <= prices[highest] * fall:
-            pivots.append((highest, bar, LONG))
-            leg, highest, lowest = _DOWN_LEG, bar, bar
-        elif leg != _UP_LEG and price >= prices[lowest] * rise:
-            pivots.append((lowest, bar, SHORT))
-            leg, highest, lowest = _UP_LEG, bar, bar
+        if leg is not Direction.SHORT and price <= prices[highest] * fall:
+            pivots.append((highest, bar, Direction.LONG))
+            leg, highest, lowest = Direction.SHORT, bar, bar
+        elif leg is not Direction.LONG and price >= prices[lowest] * rise:
+            pivots.append((lowest, bar, Direction.SHORT))
+            leg, highest, lowest = Direction.LONG, bar, bar
     return pivots
 
 
@@ -203,9 +200,9 @@ def forward_return(close: NDArray[np.float64], *, horizon: int) -> Labels:
 
 def return_classes(returns: Labels, *, threshold: float) -> Labels:
     """Returns above `threshold` as LONG, below -threshold as SHORT, the rest FLAT."""
-    values = np.full(len(returns.values), FLAT, dtype=np.int64)
-    values[returns.values > threshold] = LONG
-    values[returns.values < -threshold] = SHORT
+    values = np.full(len(returns.values), _FLAT, dtype=np.int64)
+    values[returns.values > threshold] = _LONG
+    values[returns.values < -threshold] = _SHORT
     values[~returns.known] = 0
     return Labels(values=values, ends=returns.ends, known=returns.known)
 

@@ -14,18 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from holdfast.errors import NotPossible
-from holdfast.run.contract import Run, RunStopped
+from holdfast.run.session import RunSession
 from holdfast.services.trainer.evaluation import Evaluator
 from holdfast.services.trainer.objective import Loss
 from holdfast.services.trainer.samples import Samples
-from holdfast.services.trainer.saving import Saver
 from holdfast.services.trainer.state import UNIT, TrainingState
 from holdfast.v1 import operation_pb2
 
 __all__ = ["Plan", "train"]
-
-# Seconds between two reports of progress.
-_REPORT_INTERVAL = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +38,13 @@ class Plan:
     metric: str
 
 
-def train(run: Run, plan: Plan, samples: Samples, state: TrainingState, loss: Loss, saver: Saver) -> dict[str, float]:
+def train(session: RunSession, plan: Plan, samples: Samples, state: TrainingState, loss: Loss) -> dict[str, float]:
     """Trains to the end and returns the best model's metrics on the test span; the best model is `state.best`.
 
-    Raises RunStopped after a stop, NotPossible (TRAINING_DIVERGED) when a loss is no longer finite; `saver.guarding`
+    Raises RunStopped after a stop, NotPossible (TRAINING_DIVERGED) when a loss is no longer finite; `session.guarding`
     around it saves the last good state then.
     """
-    loop = _Loop(run, plan, samples, state, loss, saver)
+    loop = _Loop(session, plan, samples, state, loss)
     while not loop.finished():
         loop.train_epoch()
         loop.finish_epoch()
@@ -56,14 +52,13 @@ def train(run: Run, plan: Plan, samples: Samples, state: TrainingState, loss: Lo
 
 
 class _Loop:
-    def __init__(self, run: Run, plan: Plan, samples: Samples, state: TrainingState, loss: Loss, saver: Saver) -> None:
-        self._run, self._plan, self._samples = run, plan, samples
-        self._state, self._loss, self._saver = state, loss, saver
+    def __init__(self, session: RunSession, plan: Plan, samples: Samples, state: TrainingState, loss: Loss) -> None:
+        self._session, self._plan, self._samples = session, plan, samples
+        self._state, self._loss = state, loss
         self._parameters = [parameter for parameter in state.model.parameters() if parameter.requires_grad]
-        self._evaluator = Evaluator(samples, loss, self._raise_if_stopped)
+        self._evaluator = Evaluator(samples, loss, session.check_cancelled)
         self._report = operation_pb2.Progress(phase="training", unit_name=UNIT, total_units=plan.epochs)
         self._report.total_steps = state.steps_per_epoch
-        self._next_report = 0.0
         self._begun_at, self._begun_updates = time.monotonic(), state.updates
 
     def finished(self) -> bool:
@@ -74,7 +69,7 @@ class _Loop:
         """Steps through the epoch's batches, from where it stands."""
         plan, state, samples, loss_of = self._plan, self._state, self._samples, self._loss
         model, optimiser, inputs, losses = state.model, state.optimiser, samples.inputs, state.losses
-        saver, steps = self._saver, state.steps_per_epoch
+        session, steps = self._session, state.steps_per_epoch
         order = state.begin_epoch(len(samples.train), shuffle=plan.shuffle).to(state.device)
         rows = samples.train.index_select(0, order)
         batches = torch.split(rows, plan.batch_size)
@@ -82,7 +77,7 @@ class _Loop:
         self._set_rate()
         model.train()
         for step in range(state.step, steps):
-            self._raise_if_stopped()
+            session.check_cancelled()
             if state.schedule.per_step:
                 self._set_rate()
             loss = loss_of(model(inputs.at(batches[step])), targets[step])
@@ -95,10 +90,10 @@ class _Loop:
             losses[step] = loss.detach()
             state.step = step + 1
             state.updates += 1
-            if state.step < steps and saver.wants_step(state):
+            if state.step < steps and session.save_due(state.epoch, state.step):
                 self._check(state.is_sound())
-                saver.step_finished(state)
-            if time.monotonic() >= self._next_report:
+                session.save(state.capture())
+            if session.report_due:
                 self._tell()
 
     def finish_epoch(self) -> None:
@@ -115,7 +110,10 @@ class _Loop:
             state.keep_best()
         state.schedule.observe(measured["val_loss"])
         state.finish_epoch([measured[column] for column in state.columns])
-        self._saver.epoch_finished(state)
+        snapshot = state.capture()
+        self._session.keep(snapshot)
+        if self._session.save_due(state.epoch):
+            self._session.save(snapshot)
         self._report.metrics.update(measured)
         self._report.metrics["best_epoch"] = state.patience.best_epoch + 1
         self._tell()
@@ -127,10 +125,6 @@ class _Loop:
         self._state.keep_final()
         self._state.model.load_state_dict(self._state.best)
         return self._evaluator.test(self._state.model)
-
-    def _raise_if_stopped(self) -> None:
-        if self._run.stop_requested is not None:
-            raise RunStopped
 
     def _rate(self) -> float:
         state = self._state
@@ -158,15 +152,10 @@ class _Loop:
 
     def _tell(self) -> None:
         now, state = time.monotonic(), self._state
-        self._next_report = now + _REPORT_INTERVAL
         self._report.unit, self._report.step = state.epoch, state.step
         updates = state.updates - self._begun_updates
         self._report.units_per_second = updates / state.steps_per_epoch / max(now - self._begun_at, 1e-9)
-        self._report.update_time.GetCurrentTime()
-        # A copy: the receiver may look at it later, from another thread.
-        report = operation_pb2.Progress()
-        report.CopyFrom(self._report)
-        self._run.progress(report)
+        self._session.report(self._report)
 
 
 def _clip(parameters: list[nn.Parameter], limit: float) -> None:

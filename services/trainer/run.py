@@ -3,38 +3,27 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
 
-import structlog
 import torch
 
 from holdfast import fingerprint
-from holdfast.artifacts.catalogue import LoadedCheckpoint, load_checkpoint
-from holdfast.artifacts.manifest import write_artifacts
-from holdfast.artifacts.store import Store, open_store
 from holdfast.determinism import make_deterministic, seed_everything
-from holdfast.errors import InternalError, NotPossible
-from holdfast.market import MarketStore
+from holdfast.errors import InternalError
 from holdfast.models.bundle import bundle_files
 from holdfast.models.networks import build_model
-from holdfast.run.contract import Assignment, Run, RunStopped
-from holdfast.run.final import FinalWrites
-from holdfast.run.pace import Pace
-from holdfast.run.writer import CheckpointWriter
+from holdfast.run.contract import Run
+from holdfast.run.market import read_market
+from holdfast.run.session import RunSession
 from holdfast.services.trainer import objective, resume
 from holdfast.services.trainer.evaluation import COLUMNS
 from holdfast.services.trainer.loop import Plan, train
-from holdfast.services.trainer.samples import Samples, build_samples, read_market
-from holdfast.services.trainer.saving import Saver
+from holdfast.services.trainer.samples import Samples, build_samples
 from holdfast.services.trainer.schedule import Patience, Schedule
 from holdfast.services.trainer.state import UNIT, TrainingState
-from holdfast.settings import load_settings
 from holdfast.strategy import Strategy, parse_strategy
 from holdfast.v1 import operation_pb2
 
 __all__ = ["begin", "execute"]
-
-log = structlog.get_logger()
 
 
 def execute(run: Run) -> operation_pb2.TrainingResult:
@@ -42,46 +31,36 @@ def execute(run: Run) -> operation_pb2.TrainingResult:
 
     Raises RunStopped after a stop, HoldfastError for whatever the user can act on.
     """
-    assignment = run.assignment
-    spec = assignment.training
+    spec = run.assignment.training
     if spec is None:
-        raise InternalError(f"A trainer was assigned operation {assignment.operation_id}, which is no training.")
+        raise InternalError(f"A trainer was assigned operation {run.assignment.operation_id}, which is no training.")
     make_deterministic()
-    _tell_loading(run)
     strategy = parse_strategy(spec.strategy)
-    store, policy = open_store(assignment.store_url), spec.checkpoint_policy
-    settings = load_settings()
-    pace = Pace(settings.checkpoint_spacing_seconds)
-    with CheckpointWriter(store, run, pace=pace, periodic=bool(policy.every_units or policy.every_steps)) as writer:
-        state, samples, loss = _prepare(run, spec, strategy, store)
-        final = FinalWrites.of(run, writer, settings)
-        saver = Saver(writer, final, policy, pace=pace)
+    with RunSession(run, spec.checkpoint_policy) as session:
+        session.report(operation_pb2.Progress(phase="loading data", unit_name=UNIT))
+        state, samples, loss = _prepare(session, spec, strategy)
         # The bundle as well: should it not fit into the store, what was trained is saved like after any failure.
-        with saver.guarding(state):
-            metrics = train(run, _plan(strategy), samples, state, loss, saver)
-            return _result(assignment, store, final, strategy, samples, state, metrics)
+        with session.guarding(state.capture_sound):
+            # What a resume restored is a good state already.
+            if state.updates:
+                session.keep(state.capture())
+            metrics = train(session, _plan(strategy), samples, state, loss)
+            return _result(session, strategy, samples, state, metrics)
 
 
 def _prepare(
-    run: Run, spec: operation_pb2.TrainingSpec, strategy: Strategy, store: Store
+    session: RunSession, spec: operation_pb2.TrainingSpec, strategy: Strategy
 ) -> tuple[TrainingState, Samples, objective.Loss]:
-    assignment = run.assignment
-    loaded = None
-    if assignment.checkpoint is not None:
-        loaded = load_checkpoint(store, assignment.checkpoint, operation_id=assignment.operation_id)
+    data, loaded = strategy.data, session.load_checkpoint()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    _raise_if_stopped(run)
-    market, data_digest = read_market(MarketStore(assignment.market_dir), strategy, lambda: _raise_if_stopped(run))
-    data_changed = loaded is not None and loaded.checkpoint.data_digest != data_digest
-    if data_changed and not spec.allow_data_change:
-        raise NotPossible(
-            "The market data differs from what the checkpoint was trained on, so the run cannot go on exactly. "
-            "Import the old data again, resume with --allow-data-change, or start a new training.",
-            reason="MARKET_DATA_CHANGED",
-            metadata={"operation_id": assignment.operation_id},
-        )
-    samples = build_samples(strategy, market, device, lambda: _raise_if_stopped(run))
-    _raise_if_stopped(run)
+    session.check_cancelled()
+    session.market.check(data.symbols, data.timeframes, data.train.start, data.test.end)
+    market, data_digest = read_market(
+        session.market, data.symbols, data.timeframes, data.test.end, session.check_cancelled
+    )
+    change = session.compare_data(loaded, data.symbols, data_digest, allowed=spec.allow_data_change)
+    samples = build_samples(strategy, market, device, session.check_cancelled)
+    session.check_cancelled()
     seed_everything(strategy.training.seed)
     state, loss = begin(strategy, samples, device, data_digest)
     if loaded is not None:
@@ -90,9 +69,9 @@ def _prepare(
             loaded,
             optimiser_names=objective.state_names(strategy.training),
             metric=_plan(strategy).metric,
-            data_changed=data_changed,
+            data_changed=change is not None,
         )
-        _note_changes(run, state, loaded, data_changed=data_changed)
+        session.notes(state.notes).add_resume(loaded, change)
     return state, samples, loss
 
 
@@ -150,31 +129,8 @@ def _plan(strategy: Strategy) -> Plan:
     )
 
 
-def _note_changes(run: Run, state: TrainingState, loaded: LoadedCheckpoint, *, data_changed: bool) -> None:
-    """Says aloud what breaks the promise of exactness; the result repeats it."""
-    where = f"{UNIT} {state.epoch}" + (f", step {state.step}" if state.step else "")
-    if data_changed:
-        message = f"Market data changed: resumed at {where} on other bars than the checkpoint's."
-        _note(run, state, "MARKET_DATA_CHANGED", message, {"checkpoint": loaded.checkpoint.checkpoint_id})
-    different = fingerprint.changes(loaded.fingerprint, fingerprint.fingerprint())
-    if different:
-        listed = ", ".join(f"{name} {change}" for name, change in different.items())
-        message = (
-            f"Resumed at {where} on other hardware or libraries ({listed}): the result may differ in its last bits."
-        )
-        _note(run, state, "FINGERPRINT_CHANGED", message, different)
-
-
-def _note(run: Run, state: TrainingState, kind: str, message: str, details: Mapping[str, str]) -> None:
-    state.notes.append(message)
-    run.notice(kind, message, details)
-    log.warning("Resume is not exact", reason=kind, **details)
-
-
 def _result(
-    assignment: Assignment,
-    store: Store,
-    final: FinalWrites,
+    session: RunSession,
     strategy: Strategy,
     samples: Samples,
     state: TrainingState,
@@ -198,9 +154,7 @@ def _result(
         data_digest=state.data_digest,
         fingerprint=fingerprint.fingerprint(),
     )
-    path = f"{assignment.operation_id}/model-{assignment.attempt}"
-    fields = {"kind": "model", "operation_id": assignment.operation_id, "strategy_name": strategy.name}
-    written = final.result("the model", lambda: write_artifacts(store, path, files, fields))
+    written = session.write_result("the model", "model", files, {"kind": "model", "strategy_name": strategy.name})
     return operation_pb2.TrainingResult(
         model_uri=written.path,
         model_digest=written.manifest_digest,
@@ -209,14 +163,3 @@ def _result(
         best_epoch=best_epoch,
         notes=state.notes,
     )
-
-
-def _tell_loading(run: Run) -> None:
-    report = operation_pb2.Progress(phase="loading data", unit_name=UNIT)
-    report.update_time.GetCurrentTime()
-    run.progress(report)
-
-
-def _raise_if_stopped(run: Run) -> None:
-    if run.stop_requested is not None:
-        raise RunStopped

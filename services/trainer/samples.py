@@ -16,23 +16,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from holdfast.errors import InvalidRequest, Unavailable, Violation
+from holdfast.errors import InvalidRequest, Violation
 from holdfast.features.inputs import build_inputs
 from holdfast.features.normalisation import Normalisation
-from holdfast.market import Bars, MarketStore
 from holdfast.models.networks import InputWindows
+from holdfast.run.market import Market
 from holdfast.services.trainer.labels import build_labels
 from holdfast.services.trainer.splits import Span, split
 from holdfast.strategy import Strategy
 from holdfast.strategy.data import Span as Days
 
-__all__ = ["Samples", "build_samples", "read_market"]
+__all__ = ["Samples", "build_samples"]
 
 _DAY = 86_400_000_000_000  # nanoseconds
 _EPOCH = datetime.date(1970, 1, 1).toordinal()
 _SPANS = ("train", "validation", "test")
-
-Market = dict[str, dict[str, Bars]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,29 +55,6 @@ class Samples:
         """The classes of the training samples."""
         classes: NDArray[np.int64] = self.targets.index_select(0, self.train).cpu().numpy()
         return classes
-
-
-def read_market(store: MarketStore, strategy: Strategy, between_reads: Callable[[], None]) -> tuple[Market, str]:
-    """The bars of every symbol and timeframe up to the end of the test span, and the digest of what was read.
-
-    Raises NotFound, InvalidRequest or Corrupted for missing or damaged data.
-    """
-    symbols, timeframes = strategy.data.symbols, strategy.data.timeframes
-    store.check(symbols, timeframes, strategy.data.train.start, strategy.data.test.end)
-    for _ in range(3):
-        digest = store.digest(symbols, timeframes)
-        market: Market = {}
-        for symbol in symbols:
-            market[symbol] = {}
-            for timeframe in timeframes:
-                between_reads()
-                market[symbol][timeframe] = store.load(symbol, timeframe, None, strategy.data.test.end)
-        # An import may have replaced a series between the digest and the read.
-        if store.digest(symbols, timeframes) == digest:
-            return market, digest
-    raise Unavailable(
-        "Market data kept changing while it was read. Resume when the import is done.", reason="MARKET_DATA_CHANGING"
-    )
 
 
 def build_samples(

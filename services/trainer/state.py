@@ -101,6 +101,10 @@ class TrainingState:
             finite = finite & torch.isfinite(tensor).all()
         return bool(finite)
 
+    def capture_sound(self) -> Snapshot | None:
+        """Inside an epoch, the state as it is, if it is sound; None at an epoch's end, and after a divergence."""
+        return self.capture() if self.step and self.is_sound() else None
+
     def capture(self) -> Snapshot:
         """Copies the whole state. The loop is held for this only; packing happens on the writer's thread."""
         if not self._optimiser_tensors:

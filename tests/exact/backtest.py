@@ -23,12 +23,14 @@ import torch
 from holdfast.artifacts.catalogue import discover_checkpoints
 from holdfast.artifacts.manifest import read_artifacts, write_artifacts
 from holdfast.artifacts.store import Store, open_store
-from holdfast.features.inputs import Normalisation, build_inputs, load_market
+from holdfast.features.inputs import Normalisation, build_inputs
 from holdfast.market import Bars, MarketStore
 from holdfast.models.bundle import bundle_files
 from holdfast.models.networks import build_model
 from holdfast.run.contract import Assignment, RunStopped, StopKind
+from holdfast.run.market import read_market
 from holdfast.services.backtester.run import execute
+from holdfast.settings import load_settings
 from holdfast.strategy import Strategy, parse_strategy
 from holdfast.v1 import checkpoint_pb2, operation_pb2
 
@@ -139,7 +141,8 @@ def _walk(name: str, time: np.ndarray[tuple[int], np.dtype[np.int64]], generator
 
 
 def _write_model(store: Store, market: MarketStore, strategy: Strategy, seed: int) -> str:
-    inputs = next(iter(build_inputs(strategy, load_market(market, strategy)).values()))
+    series, _ = read_market(market, strategy.data.symbols, strategy.data.timeframes)
+    inputs = next(iter(build_inputs(strategy, series).values()))
     fitted = Normalisation.fit(inputs.values[inputs.first_valid : inputs.first_valid + 300], inputs.normalise)
     torch.manual_seed(seed)
     network = build_model(strategy.model, len(inputs.names), strategy.output_dim)
@@ -191,7 +194,7 @@ class FakeRun:
 
 def report_every_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes `bar` exact: as it is, the clock decides what is reported."""
-    monkeypatch.setattr("holdfast.services.backtester.run.PROGRESS_INTERVAL", 0.0)
+    monkeypatch.setattr("holdfast.run.session.PROGRESS_INTERVAL", 0.0)
 
 
 @dataclass
@@ -225,6 +228,7 @@ class Backtest:
             attempt=self.attempt,
             store_url=self.world.store_url,
             market_dir=self.world.market_dir,
+            settings=load_settings(),
             backtest=spec,
             checkpoint=reference,
         )
@@ -320,6 +324,7 @@ def _main() -> None:
             attempt=int(attempt),
             store_url=store_url,
             market_dir=Path(market_dir),
+            settings=load_settings(),
             backtest=operation_pb2.BacktestSpec.FromString(bytes.fromhex(spec)),
             checkpoint=checkpoint_pb2.CheckpointRef.FromString(bytes.fromhex(reference)) if reference else None,
         ),

@@ -20,9 +20,10 @@ from holdfast.artifacts.catalogue import discover_checkpoints
 from holdfast.artifacts.manifest import read_artifacts
 from holdfast.artifacts.store import open_store
 from holdfast.market import Bars, MarketStore
+from holdfast.run import session
 from holdfast.run.contract import Assignment, RunStopped, StopKind
-from holdfast.services.trainer import loop
 from holdfast.services.trainer.run import execute
+from holdfast.settings import load_settings
 from holdfast.v1 import checkpoint_pb2, operation_pb2
 
 OPERATION = "training-1"
@@ -188,6 +189,7 @@ class WorkerConfig:
             self.attempt,
             self.store_url,
             self.directory / "market",
+            load_settings(),
             training=spec,
             checkpoint=self.newest(),
         )
@@ -195,7 +197,7 @@ class WorkerConfig:
 
     def execute(self, run: TrainingRun) -> operation_pb2.TrainingResult:
         """Trains, and reports every step."""
-        with mock.patch.object(loop, "_REPORT_INTERVAL", 0.0):
+        with mock.patch.object(session, "PROGRESS_INTERVAL", 0.0):
             return execute(run)
 
     def attempt_once(

@@ -20,10 +20,11 @@ from holdfast.features.inputs import build_inputs
 from holdfast.market import Bars, MarketStore
 from holdfast.models.bundle import load_bundle
 from holdfast.run.contract import RunStopped, StopKind
+from holdfast.run.market import read_market
 from holdfast.services.backtester.loading import prepare
 from holdfast.services.backtester.run import execute
 from holdfast.services.backtester.state import KernelState
-from holdfast.services.trainer.samples import build_samples, read_market
+from holdfast.services.trainer.samples import build_samples
 from holdfast.v1 import checkpoint_pb2, operation_pb2
 from tests.exact.backtest import (
     Backtest,
@@ -145,7 +146,7 @@ def test_a_result_that_cannot_be_written_keeps_the_trading(world: World, monkeyp
         raise OSError("the store is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr("holdfast.services.backtester.run.write_artifacts", refuse)
+        patch.setattr("holdfast.run.session.write_artifacts", refuse)
         run = FakeRun(backtest.assignment())
         with pytest.raises(OSError, match="the store is full"):
             execute(run)
@@ -263,7 +264,7 @@ def test_bars_missing_from_the_past_cannot_be_allowed(world: World) -> None:
 
 def test_another_fingerprint_is_said(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     backtest, checkpoint = cut(world)
-    monkeypatch.setattr("holdfast.services.backtester.resume.fingerprint", lambda: {"cpu": "another"})
+    monkeypatch.setattr("holdfast.fingerprint.fingerprint", lambda: {"cpu": "another"})
     run, result = backtest.run(checkpoint=checkpoint)
     assert result is not None
     assert [kind for kind, _, _ in run.notices] == ["FINGERPRINT_CHANGED"]
@@ -370,7 +371,7 @@ def test_several_symbols_share_one_account(tmp_path: Path) -> None:
 def test_the_network_sees_what_the_trainer_showed_it(tmp_path: Path, model: str) -> None:
     world = make_world(tmp_path, bars=900, model=model)
     market = MarketStore(world.market_dir)
-    series, _ = read_market(market, world.strategy, lambda: None)
+    series, _ = read_market(market, world.strategy.data.symbols, world.strategy.data.timeframes)
     samples = build_samples(world.strategy, series, torch.device("cpu"))
     spec = operation_pb2.BacktestSpec(model_uri=world.model_uri)
     prepared = prepare(spec, world.store, market, lambda: None)

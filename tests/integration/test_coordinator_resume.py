@@ -18,6 +18,7 @@ from holdfast.errors import (
     NotFound,
     NotPossible,
 )
+from holdfast.services.coordinator.operations import automatic
 from holdfast.v1 import checkpoint_pb2, operation_pb2, worker_pb2
 from holdfast.v1 import checkpoint_service_pb2 as pb
 from holdfast.v1 import coordinator_service_pb2 as coordinator_pb
@@ -210,6 +211,27 @@ async def test_an_unreported_checkpoint_is_found(caller: Caller, worker: Scripte
     caller.write_checkpoint(operation_id, 1, 6)
     assert (await caller.resume(operation_id)).checkpoint.unit == 6
     assert "CHECKPOINT_DISCOVERED" in await caller.events(operation_id)
+
+
+async def test_what_was_allowed_at_the_start_holds_for_the_automatic_resume(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from holdfast.market.sample import install_sample
+    from holdfast.market.store import MarketStore
+
+    monkeypatch.setattr(automatic, "FIRST_DELAY", 0.01)
+    install_sample(MarketStore(tmp_path / "market"))
+    async with running_coordinator(database_url, tmp_path) as caller, ScriptedWorker(caller.address) as worker:
+        await worker.register()
+        operation_id = (await caller.start(max_attempts=2, allow_data_change=True)).operation_id
+        await worker.assigned()
+        saved = caller.write_checkpoint(operation_id, 1, 5, data_digest="another history")
+        run = ref(operation_id, 1)
+        await worker.settled(worker.fact(checkpoint_saved=worker_pb2.CheckpointSaved(run=run, checkpoint=saved)))
+        worker.runs.clear()
+        worker.fact(run_finished=failed(operation_id, 1, signal=9))
+        assert await worker.assigned(2) == (operation_id, 2)
+        assert worker.assignments[1][0].training.allow_data_change
 
 
 async def test_changed_market_data_is_refused_unless_allowed(database_url: str, tmp_path: Path) -> None:

@@ -66,11 +66,13 @@ class Caller:
         """Closes the channel."""
         await self._channel.close()
 
-    async def start(self, *, request_id: str = "", max_attempts: int = 0, text: str = "") -> operation_pb2.Operation:
+    async def start(
+        self, *, request_id: str = "", max_attempts: int = 0, text: str = "", allow_data_change: bool = False
+    ) -> operation_pb2.Operation:
         """A training of the example strategy."""
         request = coordinator_service_pb2.StartTrainingRequest(
             request_id=request_id,
-            spec=operation_pb2.TrainingSpec(strategy=text or EXAMPLE.read_text()),
+            spec=operation_pb2.TrainingSpec(strategy=text or EXAMPLE.read_text(), allow_data_change=allow_data_change),
             max_attempts=max_attempts,
         )
         answer = await self.call("StartTraining", request)

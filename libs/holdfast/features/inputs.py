@@ -5,7 +5,7 @@ Row t uses only bars that have closed by the close of base bar t. Owns no normal
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,12 +19,11 @@ from holdfast.features.normalisation import Normalisation
 from holdfast.market.bars import Bars
 from holdfast.market.moments import moment_of
 from holdfast.market.resample import resample
-from holdfast.market.store import MarketStore
 from holdfast.strategy.columns import Column, plan
 from holdfast.strategy.features import FuzzyInput, IndicatorInput, PriceInput
 from holdfast.strategy.schema import Strategy
 
-__all__ = ["Inputs", "Normalisation", "build_inputs", "load_market"]
+__all__ = ["Inputs", "Normalisation", "build_inputs"]
 
 Values = NDArray[np.float64]
 
@@ -46,18 +45,6 @@ class Inputs:
     first_valid: int
     base: Bars
     normalise: list[str]
-
-
-def load_market(store: MarketStore, strategy: Strategy, symbols: Sequence[str] = ()) -> dict[str, dict[str, Bars]]:
-    """All stored bars of the strategy's symbols (or of `symbols`) and timeframes: what build_inputs takes.
-
-    Whole series, not spans: indicators then have the same values whatever span is trained or traded on.
-    Raises what MarketStore.load raises.
-    """
-    return {
-        symbol: {timeframe: store.load(symbol, timeframe) for timeframe in strategy.data.timeframes}
-        for symbol in (symbols or strategy.data.symbols)
-    }
 
 
 def build_inputs(

@@ -14,6 +14,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Protocol
 
+from holdfast.settings import Settings
 from holdfast.v1 import checkpoint_pb2, operation_pb2
 
 __all__ = ["Assignment", "Run", "RunStopped", "StopKind"]
@@ -38,6 +39,8 @@ class Assignment:
     attempt: int
     store_url: str
     market_dir: Path
+    # Read once, by whoever starts the run: no run reads the environment.
+    settings: Settings
     training: operation_pb2.TrainingSpec | None = None
     backtest: operation_pb2.BacktestSpec | None = None
     # Where to continue; None at a fresh start.

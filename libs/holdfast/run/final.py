@@ -25,6 +25,8 @@ __all__ = ["FinalWrites"]
 log = structlog.get_logger()
 
 T = TypeVar("T")
+# Takes the last good state; None where there is none.
+Capture = Callable[[], Snapshot | None]
 
 _STOP_TYPES = {
     StopKind.CANCEL: checkpoint_pb2.CHECKPOINT_TYPE_CANCELLATION,
@@ -69,28 +71,37 @@ class FinalWrites:
         """
         return self._when_possible(what, write)
 
-    def stopped(self, snapshot: Snapshot) -> None:
-        """Saves the last state after a stop, and returns when it is durable. Never raises: the run ends anyway."""
+    def stopped(self, capture: Capture) -> None:
+        """Saves the last state after a stop, and returns when it is durable. Never raises: the run ends as stopped."""
         kind = self._run.stop_requested
         assert kind is not None  # tests/unit/trainer/test_training_run.py stops everywhere: there is always a kind
         self._left = min(self._left, self._at_stop)
-        self._save(snapshot, _STOP_TYPES[kind])
+        self._save(capture, _STOP_TYPES[kind])
 
-    def failed(self, snapshot: Snapshot) -> None:
+    def failed(self, capture: Capture) -> None:
         """Saves the last good state after a failure. Never raises: why the run failed matters more."""
-        self._save(snapshot, checkpoint_pb2.CHECKPOINT_TYPE_FAILURE)
+        self._save(capture, checkpoint_pb2.CHECKPOINT_TYPE_FAILURE)
 
-    def _save(self, snapshot: Snapshot, kind: checkpoint_pb2.CheckpointType) -> None:
-        where = position(snapshot)
+    def _save(self, capture: Capture, kind: checkpoint_pb2.CheckpointType) -> None:
+        where = ""
         try:
+            snapshot = capture()
+            if snapshot is None:
+                return
+            where = position(snapshot)
             self._when_possible(f"the last state, at {where}", lambda: self._writer.save(snapshot, kind, wait=True))
         except Exception as error:  # the caller goes on raising what ends the run
             reason = (str(error) or type(error).__name__).rstrip(".")
             expected = isinstance(error, HoldfastError | RunStopped)  # its words are enough
-            log.error("Last state not saved", at=where, error=reason, exc_info=None if expected else error)
+            log.error(
+                "Last state not saved",
+                at=where,
+                error=reason,
+                exc_info=None if expected else error,
+            )
             self._run.notice(
                 "CHECKPOINT_FAILED",
-                f"The last state, at {where}, could not be saved: {reason}. "
+                f"The last state{f', at {where},' if where else ''} could not be saved: {reason}. "
                 "An older checkpoint, if there is one, is still good."
                 + ("" if isinstance(error, StoreFull) else " Check the store's space and rights."),
                 {"error": type(error).__name__, **(error.metadata if isinstance(error, HoldfastError) else {})},

@@ -18,14 +18,13 @@ from holdfast.strategy._violations import violations_of
 from holdfast.strategy.columns import plan
 from holdfast.strategy.data import Data
 from holdfast.strategy.decisions import Decisions
+from holdfast.strategy.directions import CLASSES
 from holdfast.strategy.features import FuzzySet, Indicator, NnInput
 from holdfast.strategy.network import Network
 from holdfast.strategy.training import Training, ZigZag
 
 __all__ = ["CLASSES", "Strategy", "parse_strategy"]
 
-# The order of a classifier's outputs.
-CLASSES: Final = ("short", "flat", "long")
 # A zigzag label looks ahead as far as the swing goes; this many bars are cut before the next span all the same.
 ZIGZAG_PURGE: Final = 20
 

@@ -18,6 +18,7 @@ from holdfast.artifacts.catalogue import load_checkpoint
 from holdfast.artifacts.checkpoint import path_of
 from holdfast.errors import Corrupted, HoldfastError, LostRace, NotFound, NotPossible
 from holdfast.kinds import WORKER_KINDS, position
+from holdfast.market.changes import DataChange
 from holdfast.market.store import MarketStore
 from holdfast.services.coordinator.catalogue.checkpoints import Checkpoint, Checkpoints
 from holdfast.services.coordinator.operations.lifecycle import RESUMABLE, Status
@@ -91,6 +92,8 @@ class Resuming:
         operation = await self._store.get(operation_id)
         if operation.status not in RESUMABLE or operation.kind not in WORKER_KINDS:
             return await self._repeated_or(request, _not_resumable(operation))
+        # Once allowed, at the start or by a resume, it stays so: the automatic resume asks nobody.
+        allow_data_change = allow_data_change or operation.run_spec.allow_data_change
         checkpoint = await self._choose(operation, named)
         changed = await self._check_market(operation, checkpoint, allow_data_change)
         step = f"Resumed from {position(checkpoint)} (attempt {checkpoint.attempt})"
@@ -212,13 +215,8 @@ class Resuming:
         if digest == checkpoint.data_digest:
             return False
         if not allowed:
-            raise NotPossible(
-                f"The market data of {', '.join(strategy.data.symbols)} has changed since the checkpoint at "
-                f"{position(checkpoint)}: the result would mix two histories. Import the old data again, or resume "
-                "with --allow-data-change, and the result will say so.",
-                reason="MARKET_DATA_CHANGED",
-                metadata={"operation_id": operation.id, "checkpoint_id": checkpoint.checkpoint_id},
-            )
+            change = DataChange(", ".join(strategy.data.symbols), checkpoint.data_digest, digest)
+            raise change.refuse(position(checkpoint), operation_id=operation.id, checkpoint_id=checkpoint.checkpoint_id)
         return True
 
 

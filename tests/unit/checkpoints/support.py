@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from holdfast.run.contract import Assignment, StopKind
+from holdfast.settings import load_settings
 from holdfast.v1 import checkpoint_pb2, operation_pb2
 
 
@@ -14,7 +15,7 @@ class ListeningRun:
     """Records what a run says; implements holdfast.run.contract.Run."""
 
     def __init__(self, operation_id: str = "op-1", attempt: int = 1) -> None:
-        self._assignment = Assignment(operation_id, attempt, "", Path())
+        self._assignment = Assignment(operation_id, attempt, "", Path(), load_settings())
         self.saved: list[checkpoint_pb2.Checkpoint] = []
         self.notices: list[tuple[str, str]] = []
         self.noticed = threading.Event()

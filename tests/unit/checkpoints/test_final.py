@@ -121,7 +121,7 @@ def test_after_the_result_has_waited_the_last_state_is_tried_once(scene: Scene) 
     def end(final: FinalWrites) -> None:
         with pytest.raises(StoreFull):
             final.result("the model", scene.write)
-        final.failed(SNAPSHOT)
+        final.failed(lambda: SNAPSHOT)
 
     with_final(scene, end)
     assert scene.now == pytest.approx(600.0)
@@ -131,7 +131,7 @@ def test_after_the_result_has_waited_the_last_state_is_tried_once(scene: Scene) 
 
 def test_the_last_state_waits_for_room_after_a_failure(scene: Scene) -> None:
     scene.room_at = 40.0
-    with_final(scene, lambda final: final.failed(SNAPSHOT))
+    with_final(scene, lambda final: final.failed(lambda: SNAPSHOT))
     assert [saved.type for saved in scene.run.saved] == [checkpoint_pb2.CHECKPOINT_TYPE_FAILURE]
     assert scene.events == ["WAITING_FOR_SPACE", "WAIT_FOR_SPACE_ENDED"]
 
@@ -139,7 +139,7 @@ def test_the_last_state_waits_for_room_after_a_failure(scene: Scene) -> None:
 @pytest.mark.parametrize(("room_at", "saved"), [(10.0, True), (20.0, False)])
 def test_after_a_stop_it_waits_only_as_long_as_the_run_may_live(scene: Scene, room_at: float, saved: bool) -> None:
     scene.stop_at, scene.room_at = 0.0, room_at
-    with_final(scene, lambda final: final.stopped(SNAPSHOT))
+    with_final(scene, lambda final: final.stopped(lambda: SNAPSHOT))
     assert bool(scene.run.saved) is saved
     assert scene.now <= 15.5
     assert ("CHECKPOINT_FAILED" in scene.events) is not saved

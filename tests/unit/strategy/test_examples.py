@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from holdfast.features.inputs import build_inputs, load_market
+from holdfast.features.inputs import build_inputs
 from holdfast.market import MarketStore, install_sample
+from holdfast.run.market import read_market
 from holdfast.strategy import Strategy, parse_strategy
 
 EXAMPLES = sorted((Path(__file__).resolve().parents[3] / "examples").glob("*.yaml"))
@@ -37,7 +38,8 @@ def test_an_example_builds_its_inputs(path: Path, store: MarketStore) -> None:
     assert strategy.name == path.stem
     data = strategy.data
     store.check(data.symbols, data.timeframes, data.train.start, data.test.end)
-    for inputs in build_inputs(strategy, load_market(store, strategy)).values():
+    market, _ = read_market(store, data.symbols, data.timeframes)
+    for inputs in build_inputs(strategy, market).values():
         assert inputs.names == strategy.input_names
         assert inputs.first_valid < 250
         deviations = inputs.values[inputs.first_valid :].std(axis=0)

@@ -12,9 +12,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from holdfast.services.trainer.labels import (
-    FLAT,
-    LONG,
-    SHORT,
     Labels,
     forward_return,
     return_classes,
@@ -23,6 +20,9 @@ from holdfast.services.trainer.labels import (
     zigzag,
     zigzag_pivots,
 )
+from holdfast.strategy.directions import Direction
+
+SHORT, FLAT, LONG = 0, 1, 2  # the classes
 
 # Few distinct prices, so that ties and exact touches of barriers happen often.
 prices = st.lists(st.integers(50, 150).map(float), min_size=1, max_size=60)
@@ -77,26 +77,26 @@ def test_a_barrier_without_distance_gives_no_label(distance: float) -> None:
     assert labels.known.tolist() == [False, True, True, False]
 
 
-def _naive_pivots(close: list[float], threshold: float) -> list[tuple[int, int, int]]:
+def _naive_pivots(close: list[float], threshold: float) -> list[tuple[int, int, Direction]]:
     """By definition: from the last pivot, the first bar that turned from an earlier extreme by the threshold."""
-    found: list[tuple[int, int, int]] = []
-    begin, kind = 0, None
+    found: list[tuple[int, int, Direction]] = []
+    begin, kind = 0, Direction.FLAT
     while True:
         confirmed = None
         for bar in range(begin, len(close)):
             seen = close[begin : bar + 1]
             high, low = max(seen), min(seen)
-            if kind != SHORT and close[bar] <= high * (1.0 - threshold):
-                confirmed = (begin + seen.index(high), bar, LONG)
-            elif kind != LONG and close[bar] >= low * (1.0 + threshold):
-                confirmed = (begin + seen.index(low), bar, SHORT)
+            if kind is not Direction.SHORT and close[bar] <= high * (1.0 - threshold):
+                confirmed = (begin + seen.index(high), bar, Direction.LONG)
+            elif kind is not Direction.LONG and close[bar] >= low * (1.0 + threshold):
+                confirmed = (begin + seen.index(low), bar, Direction.SHORT)
             if confirmed:
                 break
         if confirmed is None:
             return found
         found.append(confirmed)
         # After a high only a low may follow; it is sought from the bar that confirmed the high.
-        begin, kind = confirmed[1], SHORT if confirmed[2] == LONG else LONG
+        begin, kind = confirmed[1], Direction(-confirmed[2])
 
 
 @given(prices, st.sampled_from([0.02, 0.05, 0.1, 0.3]))
@@ -112,13 +112,13 @@ def test_zigzag_points_to_the_next_pivot_and_ends_where_it_was_confirmed(close: 
         following = next((pivot for pivot in pivots if pivot[0] > t), None)
         assert labels.known[t] == (following is not None)
         if following is not None:
-            assert (labels.values[t], labels.ends[t]) == (following[2], following[1])
+            assert (labels.values[t], labels.ends[t]) == (following[2].label, following[1])
 
 
 def test_zigzag_follows_a_drawn_line() -> None:
     close = np.array([100.0, 105.0, 110.0, 104.0, 98.0, 99.0, 108.0, 107.0])
     labels = zigzag(close, threshold=0.05)
-    assert zigzag_pivots(close, 0.05) == [(0, 1, SHORT), (2, 3, LONG), (4, 6, SHORT)]
+    assert zigzag_pivots(close, 0.05) == [(0, 1, -1), (2, 3, 1), (4, 6, -1)]
     assert labels.values[labels.known].tolist() == [LONG, LONG, SHORT, SHORT]
 
 

@@ -16,7 +16,8 @@ from holdfast.features.inputs import build_inputs
 from holdfast.market import MarketStore
 from holdfast.models.networks import InputWindows, Recurrent, build_model
 from holdfast.run.contract import RunStopped
-from holdfast.services.trainer.samples import Market, Samples, build_samples, read_market
+from holdfast.run.market import Market, read_market
+from holdfast.services.trainer.samples import Samples, build_samples
 from holdfast.strategy import Strategy, parse_strategy
 from tests.exact.training import strategy_text, write_market
 
@@ -33,7 +34,9 @@ def market_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _load(directory: Path, network: str) -> tuple[Strategy, Market]:
     strategy = parse_strategy(strategy_text(network, symbols=SYMBOLS))
-    market, digest = read_market(MarketStore(directory), strategy, lambda: None)
+    market, digest = read_market(
+        MarketStore(directory), strategy.data.symbols, strategy.data.timeframes, strategy.data.test.end
+    )
     assert digest == MarketStore(directory).digest(SYMBOLS, ["1d"])
     return strategy, market
 
@@ -118,7 +121,9 @@ def test_regression_targets_have_a_mean_square_of_one(market_dir: Path) -> None:
     document["decisions"] = {"type": "regression"}
     document["training"]["class_weights"] = "none"
     strategy = parse_strategy(json.dumps(document))
-    market, _ = read_market(MarketStore(market_dir), strategy, lambda: None)
+    market, _ = read_market(
+        MarketStore(market_dir), strategy.data.symbols, strategy.data.timeframes, strategy.data.test.end
+    )
     samples = build_samples(strategy, market, CPU)
     targets = samples.targets[samples.train].double()
     assert float((targets * targets).mean()) == pytest.approx(1.0, rel=1e-5)

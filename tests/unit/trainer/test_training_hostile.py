@@ -22,9 +22,10 @@ from holdfast.artifacts.tensors import pack_tensors, unpack_tensors
 from holdfast.errors import Corrupted, InvalidRequest, NotPossible
 from holdfast.market import MarketStore
 from holdfast.run.contract import StopKind
+from holdfast.run.market import read_market
 from holdfast.services.trainer import objective, resume
 from holdfast.services.trainer.run import begin, execute
-from holdfast.services.trainer.samples import Samples, build_samples, read_market
+from holdfast.services.trainer.samples import Samples, build_samples
 from holdfast.services.trainer.state import TENSORS, TrainingState
 from holdfast.strategy import Strategy, parse_strategy
 from holdfast.v1 import checkpoint_pb2
@@ -47,7 +48,9 @@ class Bench:
         self.good = load_checkpoint(store, reference, operation_id=OPERATION)
         self.tensors = unpack_tensors(self.good.files[TENSORS])
         self.strategy: Strategy = parse_strategy(self.place.strategy)
-        market, self.digest = read_market(MarketStore(directory / "market"), self.strategy, lambda: None)
+        market, self.digest = read_market(
+            MarketStore(directory / "market"), self.strategy.data.symbols, self.strategy.data.timeframes
+        )
         self.samples: Samples = build_samples(self.strategy, market, torch.device("cpu"))
 
     def restore(self, state: State, tensors: Tensors) -> TrainingState:

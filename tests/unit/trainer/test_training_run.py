@@ -7,7 +7,7 @@ import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -22,6 +22,7 @@ from holdfast.models.bundle import BUNDLE, load_bundle
 from holdfast.models.networks import InputWindows
 from holdfast.run.contract import Run, RunStopped, StopKind
 from holdfast.run.final import FinalWrites
+from holdfast.run.session import RunSession
 from holdfast.run.writer import CheckpointWriter
 from holdfast.services.trainer import loop
 from holdfast.services.trainer import run as trainer_run
@@ -383,9 +384,9 @@ def test_a_resume_leaves_every_generator_where_it_was(make: Make, monkeypatch: p
     assert newest is not None
     first = load_checkpoint(open_store(place.store_url), newest, operation_id=OPERATION)
 
-    def train_nothing(run: TrainingRun, *rest: Any) -> dict[str, float]:
-        run.interrupt_at = 0
-        return loop.train(run, *rest)
+    def train_nothing(session: RunSession, *rest: Any) -> dict[str, float]:
+        cast(TrainingRun, session._run).interrupt_at = 0
+        return loop.train(session, *rest)
 
     monkeypatch.setattr(trainer_run, "train", train_nothing)
     # Killed before the first step after the resume, which saves nothing; then stopped there: what was loaded is saved.

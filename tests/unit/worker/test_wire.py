@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.run.contract import Assignment, StopKind
+from holdfast.settings import load_settings
 from holdfast.v1 import checkpoint_pb2, operation_pb2, worker_pb2
 from holdfast.worker.host import wire
 from holdfast.worker.host.context import RunContext
@@ -46,6 +47,7 @@ def test_an_order_arrives_whole(checkpoint: checkpoint_pb2.CheckpointRef | None)
         attempt=3,
         store_url="s3://bucket",
         market_dir=Path("/data/market"),
+        settings=load_settings(),
         training=operation_pb2.TrainingSpec(strategy="name: é"),
         checkpoint=checkpoint,
     )

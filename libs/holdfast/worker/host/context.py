@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from holdfast.run.contract import Assignment
+from holdfast.settings import load_settings
 from holdfast.v1 import worker_pb2
 from holdfast.worker.host import wire
 
@@ -29,6 +30,7 @@ class RunContext:
             attempt=order.run.attempt,
             store_url=self.store_url,
             market_dir=self.market_dir,
+            settings=load_settings(),  # the worker's own: its environment is inherited through the fork server
             training=order.training if order.HasField("training") else None,
             backtest=order.backtest if order.HasField("backtest") else None,
             checkpoint=order.checkpoint if order.HasField("checkpoint") else None,

@@ -22,7 +22,7 @@ import traceback
 from collections import deque
 from pathlib import Path
 
-from holdfast.fingerprint import fingerprint
+from holdfast.fingerprint import code_digest, fingerprint
 from holdfast.worker.host import child, wire
 from holdfast.worker.host.context import RunContext
 
@@ -128,6 +128,7 @@ def _foreign_threads() -> list[str]:
 
 def _fingerprint() -> dict[str, str]:
     """The fingerprint of what is loaded here, asked for in a fork: naming a GPU starts CUDA, which no fork survives."""
+    code_digest()  # here, so that every run inherits it
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
