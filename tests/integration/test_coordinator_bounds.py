@@ -10,7 +10,7 @@ import pytest
 
 from holdfast.errors import AtCapacity, InvalidRequest
 from holdfast.rpc import error_from_rpc
-from holdfast.services.coordinator.workers import registry
+from holdfast.services.coordinator.workers import worker
 from holdfast.v1 import coordinator_service_pb2 as pb
 from holdfast.v1 import worker_pb2
 from tests.support.coordinator import Caller, running_coordinator
@@ -63,7 +63,7 @@ async def test_workers_beyond_the_limit_are_refused_and_the_known_have_their_pla
 
 
 async def test_ghosts_are_neither_kept_nor_dialled_for_long(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "FORGET_GHOST_AFTER", 0.3)
+    monkeypatch.setattr(worker, "FORGET_GHOST_AFTER", 0.3)
     for number in range(20):
         await caller.call("RegisterWorker", registration(f"ghost-{number}"))
         assert len(caller.rooms.registry.all()) <= 3

@@ -7,6 +7,7 @@ commit and its telling), the watcher reads the missing ones from PostgreSQL.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import deque
 from collections.abc import AsyncIterator
 
@@ -54,10 +55,9 @@ class Watch:
 
     def close(self) -> None:
         """The coordinator stops: every watcher gets UNAVAILABLE and comes back to the next one."""
-        for watchers in self._watchers.values():
-            for watcher in watchers:
-                watcher.closed = True
-                watcher.changed.set()
+        for watcher in itertools.chain.from_iterable(self._watchers.values()):
+            watcher.closed = True
+            watcher.changed.set()
 
     async def follow(self, operation_id: str, after: int, *, replay_only: bool = False) -> AsyncIterator[Update]:
         """The operation, its events after `after`, then live to its end. Raises NotFound, Unavailable, AtCapacity.
@@ -176,10 +176,9 @@ class Watch:
             watcher.changed.set()
 
     def _read_all_again(self) -> None:
-        for watchers in self._watchers.values():
-            for watcher in watchers:
-                watcher.must_read = True
-                watcher.changed.set()
+        for watcher in itertools.chain.from_iterable(self._watchers.values()):
+            watcher.must_read = True
+            watcher.changed.set()
 
 
 def is_over(operation: Operation) -> bool:

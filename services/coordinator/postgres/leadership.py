@@ -73,9 +73,7 @@ class Leadership:
             if not await self._alive():
                 log.warning("Leadership session lost", term=self.term)
                 await self._retake()
-            newest = await self._database.fetch_one("newest_coordinator")
-            if newest is not None and newest["term"] > self.term:
-                raise _replaced(newest, self.term)
+            await self._newest()
 
     def suspect(self) -> None:
         """A worker has called our term stale: look now."""
@@ -91,9 +89,7 @@ class Leadership:
         await self.release()
         deadline: float | None = None
         while True:
-            newest = await self._database.fetch_one("newest_coordinator")
-            if newest is not None and newest["term"] > self.term:
-                raise _replaced(newest, self.term)
+            newest = await self._newest()
             if await self._try_lock():
                 log.info("Leadership session restored", term=self.term)
                 return
@@ -104,6 +100,12 @@ class Leadership:
             elif time.monotonic() > deadline:
                 raise NotPossible(_taken(newest), reason="COORDINATOR_REPLACED")
             await asyncio.sleep(RETRY_INTERVAL)
+
+    async def _newest(self) -> Any | None:
+        newest = await self._database.fetch_one("newest_coordinator")
+        if newest is not None and newest["term"] > self.term:
+            raise _replaced(newest, self.term)
+        return newest
 
     async def _try_lock(self) -> bool:
         if self._connection is None or self._connection.is_closed():

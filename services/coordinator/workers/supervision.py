@@ -152,7 +152,6 @@ class Supervision:
 
     async def _receive_all(self, session: Session, stream: Stream) -> None:
         facts = stream.facts()
-        worker = session.worker
         silence = HELLO_TIMEOUT
         while True:
             async with asyncio.timeout(silence):
@@ -160,9 +159,7 @@ class Supervision:
             if message is None:
                 return
             silence = self._silence
-            if not self._receive(session, message):
-                return
-            if not self._registry.is_current(worker):
+            if not self._receive(session, message) or not self._registry.is_current(session.worker):
                 return
 
     def _receive(self, session: Session, message: worker_pb2.WorkerMessage) -> bool:
