@@ -48,7 +48,7 @@ class Settings(BaseSettings):
         24.0, alias="CHECKPOINT_CLEANUP_INTERVAL_HOURS", gt=0, allow_inf_nan=False
     )
     # A fast backtest passes its checkpoint interval in milliseconds; periodic saves are at least this far apart, and
-    # farther where a save takes long (checkpoints/pace.py). 0 saves at every interval.
+    # farther where a save takes long (holdfast.run.pace). 0 saves at every interval.
     checkpoint_spacing_seconds: float = Field(0.25, alias="CHECKPOINT_SPACING_SECONDS", ge=0, allow_inf_nan=False)
     # The story tells of one periodic checkpoint in so many seconds; each is in the catalogue all the same. 0: of each.
     checkpoint_event_seconds: float = Field(30.0, alias="CHECKPOINT_EVENT_SECONDS", ge=0, allow_inf_nan=False)

@@ -1,4 +1,4 @@
-"""Orphans: suspicion, timeout on an injected clock, oversleeping, cancels of what has vanished, automatic resume."""
+"""Orphans: suspicion, timeout on an injected clock, clock gaps, cancels of what has vanished, automatic resume."""
 
 from __future__ import annotations
 

@@ -57,10 +57,6 @@ class Server:
         await self._health.enter_graceful_shutdown()
         await self._server.stop(grace)
 
-    async def wait_for_termination(self) -> None:
-        """Returns after `stop`."""
-        await self._server.wait_for_termination()
-
 
 def create_server(listen: str, services: Sequence[Service]) -> Server:
     """Binds `listen` (host:port, port 0 for any free one).

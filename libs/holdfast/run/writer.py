@@ -80,11 +80,6 @@ class CheckpointWriter:
     ) -> None:
         self.close()
 
-    @property
-    def busy(self) -> bool:
-        """Whether a save is under way."""
-        return self._busy
-
     def save(self, snapshot: Snapshot, kind: checkpoint_pb2.CheckpointType, *, wait: bool = False) -> None:
         """Hands a snapshot over. While one is being written, the newest waiting one replaces an older waiting one.
 

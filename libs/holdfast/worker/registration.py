@@ -135,7 +135,7 @@ class Registration:
 def _fitting(ends: Sequence[worker_pb2.RunFinished]) -> tuple[list[worker_pb2.RunFinished], list[worker_pb2.RunState]]:
     """The ends that a registration tells, and the others as runs that it claims: those come with the stream.
 
-    Neither told nor claimed, they would be buried before they are heard.
+    Neither reported nor claimed, they would be declared orphans before they are heard.
     """
     told: list[worker_pb2.RunFinished] = []
     claimed: list[worker_pb2.RunState] = []

@@ -27,7 +27,6 @@ __all__ = [
     "TRANSITIONS",
     "Cause",
     "Status",
-    "is_legal",
     "sources",
     "targets",
 ]
@@ -133,8 +132,3 @@ def sources(cause: Cause, target: Status | None = None) -> list[Status]:
 def targets(cause: Cause, source: Status) -> frozenset[Status]:
     """Where `cause` may take an operation that stands at `source`; empty when it may not."""
     return TRANSITIONS[cause].get(source, frozenset())
-
-
-def is_legal(source: Status, cause: Cause, target: Status) -> bool:
-    """Whether `cause` may move an operation from `source` to `target`."""
-    return target in targets(cause, source)

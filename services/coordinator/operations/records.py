@@ -27,7 +27,6 @@ class Operation:
     status: Status
     attempt: int
     max_attempts: int
-    automatic_resumes: int
     automatic_resume_time: datetime | None
     spec: bytes
     strategy_name: str
@@ -41,7 +40,6 @@ class Operation:
     result: bytes | None
     failure: bytes | None
     failure_reason: str
-    cancelled_by_user: bool
     resume_time: datetime | None
     last_sequence: int
     requeues: int
@@ -59,7 +57,6 @@ class Operation:
             status=Status(row["status"]),
             attempt=row["attempt"],
             max_attempts=row["max_attempts"],
-            automatic_resumes=row["automatic_resumes"],
             automatic_resume_time=row["automatic_resume_time"],
             spec=row["spec"],
             strategy_name=row["strategy_name"],
@@ -73,7 +70,6 @@ class Operation:
             result=row["result"],
             failure=row["failure"],
             failure_reason=row["failure_reason"] or "",
-            cancelled_by_user=row["cancel_time"] is not None,
             resume_time=row["resume_time"],
             last_sequence=row["last_sequence"],
             requeues=row["requeues"],

@@ -67,7 +67,6 @@ class OrphanDetector:
         self._running = True
         try:
             while True:
-                # Never sleep past the moment at which a suspect's time is over.
                 await self._sleep(self._interval)
                 try:
                     await self.check()

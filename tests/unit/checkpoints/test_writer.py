@@ -52,7 +52,6 @@ def test_the_newest_waiting_snapshot_replaces_an_older_waiting_one(tmp_path: Pat
     with CheckpointWriter(store, run) as writer:
         writer.save(Snapshot(1, "epoch", {}, {"a": hold}), PERIODIC)
         assert writing.wait(30)
-        assert writer.busy
         for unit in range(2, 6):
             writer.save(Snapshot(unit, "epoch", {}), PERIODIC)
         go_on.set()
