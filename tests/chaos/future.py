@@ -151,10 +151,10 @@ def _finished(operation_id: str) -> worker_pb2.RunFinished:
     )
 
 
-async def _order_strangely(worker: worker_pb2.Worker, epoch: int, answers: Counter[str]) -> None:
+async def _order_strangely(worker: worker_pb2.Worker, term: int, answers: Counter[str]) -> None:
     """A run of a kind that does not exist yet, and orders of kinds that do not exist yet on a stream of their own."""
-    assignment = worker_pb2.RunAssignment(run=worker_pb2.RunRef(operation_id=NOBODY, attempt=1), coordinator_term=epoch)
-    order = worker_pb2.CoordinatorMessage(coordinator_term=epoch)
+    assignment = worker_pb2.RunAssignment(run=worker_pb2.RunRef(operation_id=NOBODY, attempt=1), coordinator_term=term)
+    order = worker_pb2.CoordinatorMessage(coordinator_term=term)
     async with create_channel(worker.address, retries=False) as channel:
         if worker.kind == worker_pb2.WORKER_KIND_TRAINER:
             trainer = trainer_service_pb2_grpc.TrainerServiceStub(channel)

@@ -200,7 +200,7 @@ class LifeCycle(RuleBasedStateMachine):
             moved = self.do(store.decline(operation, queue_status(operation), "NO_FREE_SLOT", "refused"))
             assert moved is not None
             assert moved.attempt == operation.attempt
-            # The same statement again, as after a lost answer, even when it has been claimed anew.
+            # The same statement again, as after a lost answer, even when it has been claimed again.
             assert self.do(store.decline(operation, queue_status(operation), "NO_FREE_SLOT", "refused")) is None
         elif not (arrives and answered):
             self.do(store.requeue(operation, queue_status(operation), "UNAVAILABLE", "not delivered"))

@@ -130,7 +130,7 @@ class S3Store:
 
     @contextmanager
     def _answering(self) -> Iterator[None]:
-        """What the bucket answers, as errors that callers know: an object that is missing, or a store that is away."""
+        """What the bucket answers, as errors that callers know: a missing object, or an unavailable store."""
         from obstore.exceptions import BaseError, NotFoundError
 
         try:

@@ -1,4 +1,4 @@
-"""Exit codes, and how an error is told: what happened, to what, what next. Prints to stderr only."""
+"""Exit codes, and how an error is shown: what happened, to what, what next. Prints to stderr only."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ _BROKEN_STREAM = {grpc.StatusCode.CANCELLED, grpc.StatusCode.UNKNOWN, grpc.Statu
 class Calls:
     """One channel to one coordinator, and how calls on it are made.
 
-    `patience`: for how many seconds a call goes on trying while the coordinator or its database is away.
+    `patience`: for how many seconds a call goes on trying while the coordinator or its database is unavailable.
     """
 
     def __init__(self, target: str, *, patience: float) -> None:

@@ -72,7 +72,7 @@ class Facts:
             async with asyncio.timeout(OUTBOX_SECONDS):
                 await asyncio.to_thread(self._outbox.put, finished)
         except (OSError, TimeoutError) as error:
-            # Told from memory all the same: a full or dead disk must not keep the operation from its end.
+            # Reported from memory all the same: a full or dead disk must not keep the operation from its end.
             log.error("Outbox cannot be written; the end is kept in memory only", error=repr(error))
         self._add_end(finished)
 

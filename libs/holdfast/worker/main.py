@@ -68,9 +68,9 @@ async def _work(
     async with asyncio.TaskGroup() as tasks:
         slots = Slots(config, executor, facts, tasks)
         supervision = Supervision(identity, slots, facts, fence, settings.heartbeat_interval_seconds)
-        desk = WorkerServicer(identity, slots, facts, fence, supervision)
+        servicer = WorkerServicer(identity, slots, facts, fence, supervision)
         # Bound before anything slow: a port in use is said at once.
-        server = create_server(settings.listen or _ANY_PORT, [make_service(desk)])
+        server = create_server(settings.listen or _ANY_PORT, [make_service(servicer)])
         await server.start()
         try:
             if not await _warm(executor, signals, tasks):

@@ -70,76 +70,76 @@ class WorkerServicer:
 class TrainerServicer(trainer_service_pb2_grpc.TrainerServiceServicer):
     """The trainer's names."""
 
-    def __init__(self, desk: WorkerServicer) -> None:
-        self._desk = desk
+    def __init__(self, servicer: WorkerServicer) -> None:
+        self._worker = servicer
 
     async def StartTraining(self, request: Any, context: Any) -> Any:  # noqa: N802 - a name of the protocol
         """Takes a slot for a new training."""
-        self._desk.start(request.assignment)
+        self._worker.start(request.assignment)
         return trainer_service_pb2.TrainerServiceStartTrainingResponse()
 
     async def ResumeTraining(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Takes a slot for a training that continues."""
-        self._desk.resume(request.assignment, request.checkpoint)
+        self._worker.resume(request.assignment, request.checkpoint)
         return trainer_service_pb2.TrainerServiceResumeTrainingResponse()
 
     async def CancelTraining(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Begins to stop a training."""
-        self._desk.cancel(request.run, request.coordinator_term, request.reason)
+        self._worker.cancel(request.run, request.coordinator_term, request.reason)
         return trainer_service_pb2.TrainerServiceCancelTrainingResponse()
 
     async def Supervise(self, request_iterator: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802
         """The stream of facts."""
-        async for message in self._desk.supervision.serve(_messages(request_iterator), _on_done(context)):
+        async for message in self._worker.supervision.serve(_messages(request_iterator), _on_done(context)):
             yield trainer_service_pb2.TrainerServiceSuperviseResponse(message=message)
 
     async def GetWorkerState(self, request: Any, context: Any) -> Any:  # noqa: N802
         """What the worker says of itself."""
-        return trainer_service_pb2.TrainerServiceGetWorkerStateResponse(state=self._desk.state())
+        return trainer_service_pb2.TrainerServiceGetWorkerStateResponse(state=self._worker.state())
 
 
 class BacktesterServicer(backtester_service_pb2_grpc.BacktesterServiceServicer):
     """The backtester's names."""
 
-    def __init__(self, desk: WorkerServicer) -> None:
-        self._desk = desk
+    def __init__(self, servicer: WorkerServicer) -> None:
+        self._worker = servicer
 
     async def StartBacktest(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Takes a slot for a new backtest."""
-        self._desk.start(request.assignment)
+        self._worker.start(request.assignment)
         return backtester_service_pb2.BacktesterServiceStartBacktestResponse()
 
     async def ResumeBacktest(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Takes a slot for a backtest that continues."""
-        self._desk.resume(request.assignment, request.checkpoint)
+        self._worker.resume(request.assignment, request.checkpoint)
         return backtester_service_pb2.BacktesterServiceResumeBacktestResponse()
 
     async def CancelBacktest(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Begins to stop a backtest."""
-        self._desk.cancel(request.run, request.coordinator_term, request.reason)
+        self._worker.cancel(request.run, request.coordinator_term, request.reason)
         return backtester_service_pb2.BacktesterServiceCancelBacktestResponse()
 
     async def Supervise(self, request_iterator: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802
         """The stream of facts."""
-        async for message in self._desk.supervision.serve(_messages(request_iterator), _on_done(context)):
+        async for message in self._worker.supervision.serve(_messages(request_iterator), _on_done(context)):
             yield backtester_service_pb2.BacktesterServiceSuperviseResponse(message=message)
 
     async def GetWorkerState(self, request: Any, context: Any) -> Any:  # noqa: N802
         """What the worker says of itself."""
-        return backtester_service_pb2.BacktesterServiceGetWorkerStateResponse(state=self._desk.state())
+        return backtester_service_pb2.BacktesterServiceGetWorkerStateResponse(state=self._worker.state())
 
 
-def make_service(desk: WorkerServicer) -> Service:
+def make_service(servicer: WorkerServicer) -> Service:
     """The service of this worker's kind, for create_server."""
-    if desk.identity.kind == worker_pb2.WORKER_KIND_TRAINER:
+    if servicer.identity.kind == worker_pb2.WORKER_KIND_TRAINER:
         return Service(
             trainer_service_pb2_grpc.add_TrainerServiceServicer_to_server,
-            TrainerServicer(desk),
+            TrainerServicer(servicer),
             "holdfast.v1.TrainerService",
         )
     return Service(
         backtester_service_pb2_grpc.add_BacktesterServiceServicer_to_server,
-        BacktesterServicer(desk),
+        BacktesterServicer(servicer),
         "holdfast.v1.BacktesterService",
     )
 

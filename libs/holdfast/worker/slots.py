@@ -53,7 +53,7 @@ class Slots:
         self._tasks = tasks
         self._runs: dict[tuple[str, int], RunHandle] = {}
         self._lives: dict[tuple[str, int], asyncio.Task[None]] = {}
-        # (coordinator epoch, attempt): a restored database counts attempts from where it stood, under a newer epoch.
+        # (coordinator term, attempt): a restored database counts attempts from where it stood, under a newer term.
         self._newest: OrderedDict[str, tuple[int, int]] = OrderedDict()
         for finished in facts.ends():
             self._remember(finished.run, 0)
@@ -89,17 +89,17 @@ class Slots:
         """
         ref = assignment.run
         self._check(assignment)
-        epoch = assignment.coordinator_term
-        newest_epoch, newest = self._newest.get(ref.operation_id, (0, 0))
-        newest_epoch = newest_epoch or epoch  # an end from the outbox does not say its own
+        term = assignment.coordinator_term
+        newest_term, newest = self._newest.get(ref.operation_id, (0, 0))
+        newest_term = newest_term or term  # an end from the outbox does not say its own
         ids = {"operation_id": ref.operation_id, "attempt": str(ref.attempt)}
-        if (epoch, ref.attempt) < (newest_epoch, newest):
+        if (term, ref.attempt) < (newest_term, newest):
             raise LostRace(
                 f"Attempt {ref.attempt} of {ref.operation_id} is stale: attempt {newest} came here already.",
                 reason="STALE_ATTEMPT",
                 metadata=ids,
             )
-        if (epoch, ref.attempt) == (newest_epoch, newest):
+        if (term, ref.attempt) == (newest_term, newest):
             return
         if (ref.operation_id, ref.attempt) in self._runs or self._facts.has_end(ref):
             raise AtCapacity(
@@ -120,7 +120,7 @@ class Slots:
                 reason="NO_FREE_SLOT",
                 metadata=ids,
             )
-        self._remember(ref, epoch)
+        self._remember(ref, term)
         for predecessor in predecessors:
             predecessor.stop(StopReason.FENCED, AT_ONCE, f"attempt {ref.attempt} came to this worker")
         self._take(assignment, checkpoint, predecessors)
@@ -183,21 +183,21 @@ class Slots:
         checkpoint: checkpoint_pb2.CheckpointRef | None,
         predecessors: Sequence[RunHandle],
     ) -> None:
-        place, ref = self._config, assignment.run
+        config, ref = self._config, assignment.run
         order = Order(
-            execute=place.execute,
+            execute=config.execute,
             assignment=assignment,
-            store_url=place.store_url,
-            market_dir=place.market_dir,
+            store_url=config.store_url,
+            market_dir=config.market_dir,
             checkpoint=checkpoint,
-            extra=place.extra,
-            beat_seconds=place.patience.stall.interval,
+            extra=config.extra,
+            beat_seconds=config.patience.stall.interval,
         )
         run = RunHandle(
             order,
-            runlogs.path_of(place.log_dir, ref.operation_id, ref.attempt),
+            runlogs.path_of(config.log_dir, ref.operation_id, ref.attempt),
             self._executor,
-            place.patience,
+            config.patience,
             predecessors=predecessors,
             on_message=self._said,
             on_end=self._ended,
@@ -221,8 +221,8 @@ class Slots:
         if not self._runs:
             self.idle.set()
 
-    def _remember(self, ref: worker_pb2.RunRef, epoch: int) -> None:
-        newest = max((epoch, ref.attempt), self._newest.pop(ref.operation_id, (0, 0)))
+    def _remember(self, ref: worker_pb2.RunRef, term: int) -> None:
+        newest = max((term, ref.attempt), self._newest.pop(ref.operation_id, (0, 0)))
         self._newest[ref.operation_id] = newest
         while len(self._newest) > _REMEMBERED:
             self._newest.popitem(last=False)

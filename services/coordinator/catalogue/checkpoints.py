@@ -97,7 +97,7 @@ class Checkpoints:
             checkpoint if row["checkpoint_id"] == checkpoint.checkpoint_id else await self.get(row["checkpoint_id"])
         )
         operation = replace(Operation.from_row(row), checkpoint=newest)
-        if row["told"]:
+        if row["recorded"]:
             self._store.announce(operation, event_type, text, details)
         else:
             self._store.changes.show(operation)
@@ -115,7 +115,7 @@ class Checkpoints:
 
         Or of later ones: the database was restored from a backup that is older than the store.
 
-        Returns the newest when one was found. Never raises for a store that is away: what is known then has to do.
+        Returns the newest when one was found. Never raises for an unavailable store: what is known then has to do.
         """
         try:
             found = await asyncio.to_thread(discover_checkpoints, self.artifacts, operation.id)

@@ -89,7 +89,7 @@ class Canceller:
         try:
             while True:
                 try:
-                    if await self._told(store, run):
+                    if await self._delivered(store, run):
                         return
                     missing = 0.0
                 except NotFound:
@@ -104,7 +104,7 @@ class Canceller:
         finally:
             self._telling.discard((operation_id, attempt))
 
-    async def _told(self, store: Store, run: worker_pb2.RunRef) -> bool:
+    async def _delivered(self, store: Store, run: worker_pb2.RunRef) -> bool:
         """One try; True when no other is needed. Raises NotFound: the worker has no such run."""
         operation = await store.find(run.operation_id)
         if operation is None or (operation.attempt, operation.status) != (run.attempt, Status.CANCELLING):

@@ -28,7 +28,7 @@ class ProgressBoard:
         self._store = store.patient()
         self._on_progress = on_progress
         self._on_stale = on_stale
-        # Attempt, progress, and the worker that told it.
+        # Attempt, progress, and the worker that reported it.
         self._newest: dict[str, tuple[int, operation_pb2.Progress, str]] = {}
         self._unsaved: set[str] = set()
         self._something = asyncio.Event()

@@ -202,7 +202,7 @@ def checkpoint_from_row(row: Any) -> checkpoint_pb2.Checkpoint:
 
 
 def checkpoint_ref(checkpoint: checkpoint_pb2.Checkpoint) -> checkpoint_pb2.CheckpointRef:
-    """The whole reference, as a worker is told it."""
+    """The whole reference, as a worker gets it."""
     return checkpoint_pb2.CheckpointRef(
         checkpoint_id=checkpoint.checkpoint_id, uri=checkpoint.checkpoint_id, manifest_digest=checkpoint.manifest_digest
     )

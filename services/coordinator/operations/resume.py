@@ -139,7 +139,7 @@ class Resuming:
         return Resumed(operation, checkpoint)
 
     async def _choose(self, operation: Operation, named: checkpoint_pb2.CheckpointRef | None) -> Checkpoint:
-        """The named one if it verifies, else the newest that does; what does not is marked and told."""
+        """The named one if it verifies, else the newest that does; what does not is marked and recorded."""
         if named is not None and (named.checkpoint_id or named.uri):
             return await self._named(operation, named)
         await self._checkpoints.discover(operation)

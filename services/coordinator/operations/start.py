@@ -133,7 +133,7 @@ class Starting:
         return newest
 
     async def _check_market(self, strategy: Strategy, start: date, end: date) -> None:
-        """Workers check again: here only, so that a wrong symbol is told before anything is written."""
+        """Workers check again: here only, so that a wrong symbol is refused before anything is written."""
         data = strategy.data
         if not self._market.directory.is_dir():
             return

@@ -1,4 +1,4 @@
-"""Operations in PostgreSQL: created, read and told of. Their changes of status stand in `transitions`."""
+"""Operations in PostgreSQL: created, read and published. Their changes of status stand in `transitions`."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ class Store(Transitions):
             request.method,
             request.digest,
         )
-        created = self.told(row, "CREATED", message, details)
+        created = self.published(row, "CREATED", message, details)
         if created is None:
             raise InternalError(f"The database made no row for {new.id}: a defect of Holdfast.")
         return created
@@ -150,7 +150,7 @@ class Store(Transitions):
     ) -> Operation | None:
         """An event that changes no status. `worker_id`: only if the operation is its.
 
-        None: the attempt or the worker is stale, the status another, or the fact already told.
+        None: the attempt or the worker is stale, the status another, or the fact already recorded.
         """
         known = dict(details or {})
         if fact is not None:
@@ -167,7 +167,7 @@ class Store(Transitions):
             fact,
             worker_id,
         )
-        return self.told(row, event_type, message, known)
+        return self.published(row, event_type, message, known)
 
     async def save_progress(self, reports: Mapping[str, tuple[int, str, bytes]]) -> set[tuple[str, int]]:
         """The newest progress of many runs (attempt, worker, bytes) in one statement; returns those that are live."""

@@ -94,7 +94,7 @@ class Transitions:
             "outdate", queued.id, queued.attempt, status_names(lifecycle.QUEUED), attempt, DATABASE_BEHIND,
             plain(message), plain_details(details),
         )  # fmt: skip
-        return self.told(row, DATABASE_BEHIND, message, details)
+        return self.published(row, DATABASE_BEHIND, message, details)
 
     async def end(
         self,
@@ -186,14 +186,14 @@ class Transitions:
         row = await self.database.fetch_one(
             "raise_attempt", operation_id, attempt, statuses, above, "ATTEMPT_RAISED", plain(message)
         )
-        return self.told(row, "ATTEMPT_RAISED", message, {})
+        return self.published(row, "ATTEMPT_RAISED", message, {})
 
     async def stop_automatic_resume(
         self, operation_id: str, attempt: int, event_type: str, message: str
     ) -> Operation | None:
         """Takes back the promise to continue by itself."""
         row = await self.database.fetch_one("stop_automatic_resume", operation_id, attempt, event_type, plain(message))
-        return self.told(row, event_type, message, {})
+        return self.published(row, event_type, message, {})
 
     async def _move(
         self,
@@ -221,20 +221,20 @@ class Transitions:
             plain_details(details),
             *rest,
         )
-        return self.told(row, event_type, message, details)
+        return self.published(row, event_type, message, details)
 
-    def told(self, row: Any | None, event_type: str, message: str, details: Details) -> Operation | None:
+    def published(self, row: Any | None, event_type: str, message: str, details: Details) -> Operation | None:
         """Tells listeners of the row that a statement has returned, if it has."""
         if row is None:
             return None
         operation = Operation.from_row(row)
-        if event_type != "REQUEUE" or is_told(operation.requeues):
+        if event_type != "REQUEUE" or is_recorded(operation.requeues):
             self.announce(operation, event_type, plain(message), plain_details(details))
         return operation
 
 
-def is_told(requeues: int) -> bool:
-    """Whether the story tells of so many requeues in a row, as requeue writes it: the 1st, 2nd, 4th, 8th, …."""
+def is_recorded(requeues: int) -> bool:
+    """Whether the events record so many requeues in a row, as requeue writes it: the 1st, 2nd, 4th, 8th, …."""
     return requeues & (requeues - 1) == 0
 
 

@@ -43,7 +43,7 @@ _DOMAIN_ERRORS: dict[str, tuple[str, str]] = {
     "attempts_pkey": ("This attempt was claimed already.", "STALE_ATTEMPT"),
     "attempts_one_live": ("Another attempt of this operation is live.", "STALE_ATTEMPT"),
     "requests_pkey": ("Another call with this request_id was first.", "REQUEST_REPEATED"),
-    "checkpoints_pkey": ("This checkpoint was told at the same moment on another way.", "CHECKPOINT_EXISTS"),
+    "checkpoints_pkey": ("This checkpoint was recorded at the same moment on another way.", "CHECKPOINT_EXISTS"),
     "operations_pkey": ("An operation with this id exists.", "OPERATION_EXISTS"),
 }
 
@@ -79,12 +79,12 @@ class Health:
         if self._since is None:
             self._since = self._last_failure
             self.lost_time = datetime.now(UTC)
-            log.warning("Database cannot be used; facts wait and callers are told", reason=words)
+            log.warning("Database unavailable; facts wait, callers are refused", reason=words)
 
     def succeeded(self) -> None:
         """A statement went through. On a full disk reads go on to, between writes that do not."""
         if self._since is not None and self._clock() - self._last_failure > QUIET:
-            log.info("Database can be used again", seconds=round(self._clock() - self._since, 1))
+            log.info("Database available again", seconds=round(self._clock() - self._since, 1))
             self._since, self.lost_time, self.words = None, None, ""
 
     def give_up(self, words: str) -> None:
@@ -120,7 +120,7 @@ class Database:
         try:
             pool = await asyncpg.create_pool(
                 url,
-                min_size=0,  # nothing to restore, and to complain about, while the server is away
+                min_size=0,  # nothing to restore, and to complain about, while the server is unavailable
                 max_size=POOL_SIZE,
                 timeout=CONNECT_TIMEOUT,
                 command_timeout=COMMAND_TIMEOUT,

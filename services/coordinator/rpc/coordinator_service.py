@@ -32,7 +32,7 @@ from holdfast.v1 import coordinator_service_pb2_grpc, operation_pb2
 
 DEFAULT_PAGE = 50
 NAME = "holdfast.v1.CoordinatorService"
-# A person waits: a database that takes longer to count is as good as away, and the answer says so.
+# A person waits: a database that takes longer to count is as good as unavailable, and the answer says so.
 STATUS_TIMEOUT = 2.0  # seconds
 
 

@@ -150,7 +150,7 @@ class Dispatcher:
         self._registry.confirm(worker, operation.id, operation.attempt)
         self._registry.took(worker)
         if operation.requeues:
-            # Its claim was not told: it might have been one of many.
+            # Its claim was not published: it might have been one of many.
             await self._store.patient().record_event(
                 operation.id, "CLAIMED", _words(worker), {"worker_id": worker.id}, attempt=operation.attempt, only=LIVE
             )
@@ -217,7 +217,7 @@ class Dispatcher:
         )  # fmt: skip
 
     async def _requeue_lost_claim(self) -> None:
-        """A claim may have been committed although its answer was lost. Nobody was told of it, so nobody runs it."""
+        """A claim may have been committed although its answer was lost. It was never published, so nobody runs it."""
         if self._claiming is None:
             return
         operation_id, attempt, worker_id, incarnation = self._claiming
@@ -245,7 +245,7 @@ def _will_pass(error: HoldfastError) -> bool:
     """Whether the same run may be taken later, or elsewhere. A missing checkpoint or a bad request never will."""
     if isinstance(error, Unavailable | AtCapacity | LostRace) or error.reason == "WORKER_DRAINING":
         return True
-    # A status that has no class of its own: the call was cancelled, because the worker has registered anew.
+    # A status that has no class of its own: the call was cancelled, because the worker has registered again.
     return type(error) is HoldfastError
 
 

@@ -20,7 +20,7 @@ from holdfast.v1 import checkpoint_pb2, operation_pb2, worker_pb2
 
 log = structlog.get_logger()
 
-FIRST_WAIT, LONGEST_WAIT = 0.2, 10.0  # seconds between two looks at a store that is away
+FIRST_WAIT, LONGEST_WAIT = 0.2, 10.0  # seconds between two looks at a store that is unavailable
 
 NOT_VERIFIED = "CHECKPOINT_NOT_VERIFIED"
 RESULT_NOT_VERIFIED = "RESULT_NOT_VERIFIED"
@@ -29,7 +29,7 @@ Result = operation_pb2.TrainingResult | operation_pb2.BacktestResult
 
 
 class Evidence:
-    """With patience it waits for a store that is away, as for a lost database; without, it raises at once."""
+    """With patience it waits for a store that is unavailable, as for a lost database; without, it raises at once."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class Evidence:
     ) -> checkpoint_pb2.Checkpoint:
         """The checkpoint as its manifest describes it.
 
-        Raises InvalidRequest (CHECKPOINT_NOT_VERIFIED), and Unavailable for a store that is away.
+        Raises InvalidRequest (CHECKPOINT_NOT_VERIFIED), and Unavailable for a store that is unavailable.
         """
         identifier = checkpoint.checkpoint_id
         if checkpoint.uri != identifier:
@@ -80,7 +80,7 @@ class Evidence:
 
     async def _manifest(self, path: str, digest: str, reason: str) -> tuple[dict[str, Any], str, int]:
         if len(digest) != 64:
-            raise InvalidRequest(f"The manifest's digest of {path} is not told.", reason=reason)
+            raise InvalidRequest(f"The manifest's digest of {path} is missing.", reason=reason)
         wait = FIRST_WAIT
         while True:
             try:

@@ -60,7 +60,7 @@ class Facts:
     ) -> bool:
         """The operation's pointer now leads to it. A repeat is accepted and changes nothing.
 
-        Raises InvalidRequest when the store does not hold it, Unavailable (impatient only) when the store is away.
+        Raises InvalidRequest when the store does not hold it, Unavailable (impatient only) when it is unavailable.
         """
         operation = await self._store.find(run.operation_id)
         if operation is None or not _is_of(operation, worker_id, run):
@@ -68,7 +68,7 @@ class Facts:
         if _is_superseded(operation, checkpoint):
             return operation.status is not Status.CANCELLED
         stored = await self._evidence.of_checkpoint(run, checkpoint)
-        with contextlib.suppress(LostRace):  # a registration has just told it: the same as a repeat
+        with contextlib.suppress(LostRace):  # a registration has just recorded it: the same as a repeat
             if await self._checkpoints.save(run.operation_id, run.attempt, stored, worker_id=worker_id) is not None:
                 return True
         operation = await self._store.find(run.operation_id)
@@ -80,12 +80,12 @@ class Facts:
         return operation.status is not Status.CANCELLED
 
     async def notice(self, worker_id: str, run: worker_pb2.RunRef, notice: worker_pb2.RunNotice, fact: str) -> bool:
-        """An event of its own; told once, however often it is sent."""
-        told = await self._store.record_event(
+        """An event of its own; recorded once, however often it is sent."""
+        recorded = await self._store.record_event(
             run.operation_id, notice.type, notice.message, dict(notice.details),
             attempt=run.attempt, fact=fact, worker_id=worker_id,
         )  # fmt: skip
-        if told is not None:
+        if recorded is not None:
             return True
         operation = await self._store.find(run.operation_id)
         return operation is not None and _is_of(operation, worker_id, run)
@@ -173,7 +173,7 @@ class Facts:
             return failure(
                 RESULT_NOT_VERIFIED,
                 f"The run says that it has completed, but its result cannot be believed: {error.message} Resume it "
-                f"with `holdfast operations resume {operation.id}` if it has a checkpoint, or start it anew.",
+                f"with `holdfast operations resume {operation.id}` if it has a checkpoint, or start it over.",
             )
         return None
 

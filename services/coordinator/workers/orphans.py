@@ -62,7 +62,7 @@ class OrphanDetector:
         registry.on_lost.append(self._suspect_runs)
 
     async def run(self) -> None:
-        """Checks every interval, for ever. A lost database delays a check; the time it was away counts for nobody."""
+        """Checks every interval, for ever. A lost database delays a check; that time counts for nobody."""
         log.info("Orphan detector started", timeout=self._timeout, interval=self._interval)
         self._running = True
         try:

@@ -109,7 +109,7 @@ class Supervision:
             session.say(message)
 
     async def _supervise(self, session: _Session) -> None:
-        """Until the session is replaced, or the worker has been away for so long that its runs are nobody's."""
+        """Until the session is replaced, or the worker has been disconnected for so long that its runs are nobody's."""
         worker = session.worker
         delay, last_seen = REDIAL_FIRST, time.monotonic()
         try:
@@ -242,7 +242,7 @@ class Supervision:
             done: list[int] = []
             while True:
                 if isinstance(fact, worker_pb2.RunRef):
-                    await self._judge(session, fact)
+                    await self._reconcile(session, fact)
                 else:
                     if await self._persisted(session, fact):
                         done.append(fact.sequence)
@@ -291,7 +291,7 @@ class Supervision:
             self._registry.count_stale()
             self.stop_run(worker, run, "This attempt is stale")
 
-    async def _judge(self, session: _Session, run: worker_pb2.RunRef) -> None:
+    async def _reconcile(self, session: _Session, run: worker_pb2.RunRef) -> None:
         worker = session.worker
         verdict = await self._reconciliation.reconcile(worker.id, worker.incarnation, run)
         session.questioned.discard((run.operation_id, run.attempt))

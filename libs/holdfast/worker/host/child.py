@@ -91,7 +91,7 @@ def _execute(pipe: socket.socket) -> int:
         finished.outcome = worker_pb2.RUN_OUTCOME_FAILED
         finished.failure.reason = "RUN_RAISED"
         finished.failure.message = f"{type(error).__name__}: {error}"
-    _flush()  # before the end is told: the worker reads the log's tail then
+    _flush()  # before the end is reported: the worker reads the log's tail then
     run.finish(finished)
     return 0
 

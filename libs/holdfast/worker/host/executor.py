@@ -30,7 +30,7 @@ class Exit:
 
 @dataclass(frozen=True, slots=True)
 class Pulse:
-    """What a run's process last said of its life: how many beats have come, and the signs of life that they told."""
+    """What a run's process last said of its life: how many beats have come, and the signs of life that they carried."""
 
     beats: int = 0
     signs: int = 0

@@ -132,7 +132,7 @@ def _fingerprint() -> dict[str, str]:
         try:
             os.write(writer, json.dumps(fingerprint()).encode())
             os._exit(0)
-        except BaseException:  # noqa: BLE001 - printed, and told by the exit code
+        except BaseException:  # noqa: BLE001 - printed, and shown by the exit code
             traceback.print_exc()
             os._exit(1)
     os.close(writer)
@@ -164,7 +164,7 @@ def main(arguments: list[str]) -> int:
         for name in options.preload:
             importlib.import_module(name)
         known = _fingerprint()
-    except Exception as error:  # noqa: BLE001 - told to the worker, which stops with it
+    except Exception as error:  # noqa: BLE001 - reported to the worker, which stops with it
         traceback.print_exc()
         fork_server.say(failed=f"{type(error).__name__}: {error}")
         return 1

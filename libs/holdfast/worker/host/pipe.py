@@ -112,7 +112,7 @@ class PipeRun:
     def _say(self, message: worker_pb2.WorkerMessage) -> None:
         self._signs += 1
         with self._lock:
-            self._take_progress()  # what happened first is told first
+            self._take_progress()  # what happened first is reported first
             self._queue.append(wire.frame(message.SerializeToString()))
         self._wake()
 

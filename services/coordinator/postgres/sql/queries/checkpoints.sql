@@ -10,7 +10,7 @@ WITH story AS MATERIALIZED (
         SELECT e.time <= clock_timestamp() - make_interval(secs => $17) FROM operation_events e
         WHERE e.operation_id = $1 AND e.attempt = $2 AND e.type = $13 AND e.details ->> 'type' = 'PERIODIC'
         ORDER BY e.sequence DESC LIMIT 1
-    ), true) AS told
+    ), true) AS recorded
 ), live AS (
     UPDATE operations SET
         -- Reports may come late: the pointer never goes back.
@@ -19,18 +19,18 @@ WITH story AS MATERIALIZED (
                 SELECT 1 FROM checkpoints c
                 WHERE c.id = operations.checkpoint_id AND (c.attempt, c.unit, c.step) > ($16::integer, $7::bigint, $8::bigint)
             ) THEN checkpoint_id ELSE $4 END,
-        update_time = clock_timestamp(), last_sequence = last_sequence + story.told::integer
+        update_time = clock_timestamp(), last_sequence = last_sequence + story.recorded::integer
     FROM story
     WHERE id = $1 AND attempt = $2 AND status = ANY ($3) AND NOT EXISTS (SELECT 1 FROM checkpoints WHERE id = $4)
       AND ($18::text IS NULL OR worker_id = $18)
-    RETURNING operations.*, story.told
+    RETURNING operations.*, story.recorded
 ), saved AS (
     INSERT INTO checkpoints (id, operation_id, attempt, type, unit_name, unit, step, manifest_digest, size_bytes,
                              data_digest, create_time)
     SELECT $4, id, $16, $5, $6, $7, $8, $9, $10, $11, $12 FROM live
 ), event AS (
     INSERT INTO operation_events (operation_id, sequence, time, attempt, type, status, message, details)
-    SELECT id, last_sequence, update_time, attempt, $13, status, $14, $15 FROM live WHERE told
+    SELECT id, last_sequence, update_time, attempt, $13, status, $14, $15 FROM live WHERE recorded
 )
 SELECT live.*, NULL AS checkpoint FROM live;
 

@@ -67,9 +67,9 @@ ORDER BY sequence
 LIMIT $3;
 
 -- name: record_event
--- An event without a change of status. $7: a fact's name ("<incarnation>:<sequence>"), so that a fact sent twice is told once.
+-- An event without a change of status. $7: a fact's name ("<incarnation>:<sequence>"), so that a fact sent twice is recorded once.
 -- $8: the worker that says so, NULL: we ourselves.
-WITH told AS (
+WITH recorded AS (
     UPDATE operations o SET last_sequence = last_sequence + 1, update_time = clock_timestamp()
     WHERE o.id = $1 AND ($2::integer IS NULL OR o.attempt = $2)
       AND ($3::text[] IS NULL OR o.status = ANY ($3))
@@ -80,9 +80,9 @@ WITH told AS (
     RETURNING *
 ), event AS (
     INSERT INTO operation_events (operation_id, sequence, time, attempt, type, status, message, details)
-    SELECT id, last_sequence, update_time, attempt, $4, status, $5, $6 FROM told
+    SELECT id, last_sequence, update_time, attempt, $4, status, $5, $6 FROM recorded
 )
-SELECT told.*, c AS checkpoint FROM told LEFT JOIN checkpoints c ON c.id = told.checkpoint_id;
+SELECT recorded.*, c AS checkpoint FROM recorded LEFT JOIN checkpoints c ON c.id = recorded.checkpoint_id;
 
 -- name: save_progress
 -- The newest progress of every run in one statement.

@@ -28,7 +28,7 @@ WHERE o.status = ANY ($1) AND o.not_before IS NOT NULL
   );
 
 -- name: claim
--- A claim after a requeue is told once a worker has taken it: a story of refusals would have no end.
+-- A claim after a requeue is recorded once a worker has taken it: a story of refusals would have no end.
 WITH moved AS (
     UPDATE operations SET
         status = $4, worker_id = $8, incarnation = $9, failure = NULL, failure_reason = NULL, not_before = NULL,
