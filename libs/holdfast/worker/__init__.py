@@ -4,8 +4,8 @@
     wire          frames on the pipe between a run and its worker
     pipe          the run's end of that pipe
     child         the run's process, from fork to exit
-    fork server        the warm fork server's process
-    forkserver    the worker's side of the fork server        (the `process` executor)
+    forkserver    the fork server's process
+    processes     the worker's side of it               (the `process` executor)
     executor      the seam: how a run gets a process
     runs, endings one run from start to end, and what its end is called
     stopping      how long a run may take to stop
