@@ -76,7 +76,7 @@ def test_a_failed_periodic_save_is_told_and_the_next_one_works(tmp_path: Path) -
         writer.save(Snapshot(1, "epoch", {}, {"a": failing}), PERIODIC)
         assert run.noticed.wait(30)
         writer.save(Snapshot(2, "epoch", {}), PERIODIC, wait=True)
-    (kind, message), (recovered, _) = run.notices
+    (kind, message, _), (recovered, *_) = run.notices
     assert (kind, recovered) == ("CHECKPOINT_FAILED", "CHECKPOINT_RECOVERED")
     assert "epoch 1" in message
     assert "Input/output error" in message
