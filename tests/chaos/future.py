@@ -29,7 +29,8 @@ from holdfast.v1 import (
     trainer_service_pb2_grpc,
     worker_pb2,
 )
-from tests.support.scripted_worker import ScriptedWorker, until
+from tests.support.scripted_worker import ScriptedWorker
+from tests.support.waiting import until
 
 VISITOR = "visitor"
 NOBODY = "training-ffffffffffff"

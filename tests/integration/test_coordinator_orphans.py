@@ -14,7 +14,8 @@ from holdfast.services.coordinator.operations import automatic
 from holdfast.services.coordinator.workers.orphans import OrphanDetector
 from holdfast.v1 import operation_pb2, worker_pb2
 from tests.support.coordinator import Caller, running_coordinator
-from tests.support.scripted_worker import ScriptedWorker, cancelled, failed, ref, until
+from tests.support.scripted_worker import ScriptedWorker, cancelled, failed, ref
+from tests.support.waiting import until
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ import pytest
 from holdfast.local.postgres import EmbeddedPostgres
 from holdfast.local.processes import alive
 from holdfast.local.records import Record, read_all, read_record
-from tests.support.cluster import wait_until
 from tests.support.command_line import Cli
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture(scope="module")

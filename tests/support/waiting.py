@@ -1,4 +1,4 @@
-"""Waits for conditions, never for times. Owns the deadlines after which a condition that never comes true fails its test."""
+"""Waits for conditions, never for times. Owns the deadlines after which a condition fails its test."""
 
 from __future__ import annotations
 
