@@ -9,6 +9,8 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
+__all__ = ["changes", "fingerprint", "threads"]
+
 _LIBRARIES = ("torch", "numpy", "TA-Lib", "numba", "llvmlite")
 
 

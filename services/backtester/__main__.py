@@ -6,6 +6,8 @@ import sys
 
 from holdfast.worker import run_worker
 
+__all__ = ["PRELOAD", "main"]
+
 # Imported before the first fork, so that a run starts with torch loaded and the kernel compiled.
 PRELOAD = ("holdfast.services.backtester.run",)
 

@@ -8,3 +8,5 @@ rpc/          the services: check requests, call the rooms above
 tasks         background tasks: named, awaited, cancelled; which of them are essential
 app           puts it together and takes it down
 """
+
+__all__: list[str] = []

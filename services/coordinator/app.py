@@ -46,6 +46,8 @@ from holdfast.services.coordinator.workers.supervision import Supervision
 from holdfast.settings import DEFAULT_COORDINATOR, Settings
 from holdfast.v1 import checkpoint_service_pb2_grpc, coordinator_service_pb2_grpc, research_service_pb2_grpc
 
+__all__ = ["STOP_GRACE", "Rooms", "Work", "adopt_store", "run"]
+
 log = structlog.get_logger()
 
 STOP_GRACE = 5.0  # seconds for calls that are being answered

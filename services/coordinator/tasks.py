@@ -22,6 +22,8 @@ from typing import Any
 
 import structlog
 
+__all__ = ["FIRST_PAUSE", "LONGEST_PAUSE", "Tasks"]
+
 log = structlog.get_logger()
 
 # Housekeeping that met a defect begins again after this, doubled each time.

@@ -6,6 +6,8 @@ import sys
 
 from holdfast.worker import run_worker
 
+__all__: list[str] = []
+
 if __name__ == "__main__":
     # Making an optimiser imports torch._dynamo, which takes seconds: loaded once here, before runs are forked.
     sys.exit(

@@ -26,7 +26,7 @@ from holdfast.services.trainer.splits import Span, split
 from holdfast.strategy import Strategy
 from holdfast.strategy.data import Span as Days
 
-__all__ = ["Samples", "build_samples", "read_market"]
+__all__ = ["Market", "Samples", "build_samples", "read_market"]
 
 _DAY = 86_400_000_000_000  # nanoseconds
 _EPOCH = datetime.date(1970, 1, 1).toordinal()

@@ -9,6 +9,20 @@ from pathlib import Path
 
 from holdfast import errors
 
+__all__ = [
+    "CONFLICT",
+    "DONE",
+    "FAILED",
+    "INTERRUPTED",
+    "NOT_FOUND",
+    "UNREACHABLE",
+    "USAGE",
+    "code_for",
+    "explain",
+    "explain_defect",
+    "explain_missing",
+]
+
 DONE = 0
 FAILED = 1  # the operation failed or was cancelled, stored bytes are damaged, or Holdfast has a defect
 USAGE = 2

@@ -12,6 +12,8 @@ from holdfast.cli.clients import client
 if TYPE_CHECKING:
     from holdfast.v1 import coordinator_service_pb2
 
+__all__ = ["Json", "down", "status", "up"]
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

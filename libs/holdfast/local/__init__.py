@@ -5,3 +5,5 @@ processes   starts detached processes, waits for them, stops them
 parts       the status of each process, seen from outside, and what to do about it
 stack       PostgreSQL, coordinator and workers, in order
 """
+
+__all__: list[str] = []

@@ -17,6 +17,8 @@ from holdfast.rpc.intake import Intake
 from holdfast.rpc.limits import KEEPALIVE_MS, OPEN_CALLS, REQUEST_BYTES, RESPONSE_BYTES, SHARED_OPTIONS
 from holdfast.rpc.status import status_from_error
 
+__all__ = ["Server", "Service", "create_server"]
+
 log = structlog.get_logger()
 
 _OURS = "/holdfast."

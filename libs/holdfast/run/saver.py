@@ -25,6 +25,8 @@ from holdfast.artifacts.manifest import Written, write_artifacts
 from holdfast.artifacts.store import Buffer, Parts, Store, open_store
 from holdfast.errors import StoreFull
 
+__all__ = ["Saver", "main", "serve", "start_saver"]
+
 _MAX_PARTS = 512  # per system call; Linux takes 1024
 # What else a caller may want to tell apart. All of them are OSErrors, as the store's failures are.
 _KINDS: dict[str, type[OSError]] = {

@@ -27,6 +27,8 @@ from holdfast.run.pace import Pace
 from holdfast.run.saver import Saver, start_saver
 from holdfast.v1 import checkpoint_pb2
 
+__all__ = ["CheckpointWriter"]
+
 log = structlog.get_logger()
 
 

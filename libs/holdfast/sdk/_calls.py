@@ -19,7 +19,7 @@ from holdfast.errors import HoldfastError, Unavailable
 from holdfast.rpc.channel import create_channel
 from holdfast.rpc.status import error_from_rpc
 
-__all__ = ["Calls"]
+__all__ = ["SLOW_DEADLINE", "Calls"]
 
 ResponseT = TypeVar("ResponseT")
 DEADLINE = 30.0  # seconds, one attempt

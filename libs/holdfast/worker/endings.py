@@ -10,6 +10,8 @@ from enum import Enum
 from holdfast.v1 import checkpoint_pb2, operation_pb2, worker_pb2
 from holdfast.worker.host.executor import Exit
 
+__all__ = ["Ending", "StopReason", "conclude", "describe"]
+
 
 class StopReason(Enum):
     """Who wants the run to stop; the value is the Failure's reason."""

@@ -15,6 +15,8 @@ import structlog
 from holdfast.v1 import worker_pb2
 from holdfast.worker.outbox import Outbox
 
+__all__ = ["CHECKPOINTS_KEPT", "NOTICES_KEPT", "OUTBOX_SECONDS", "Facts"]
+
 log = structlog.get_logger()
 
 CHECKPOINTS_KEPT = 2  # of one run: as many as the coordinator keeps

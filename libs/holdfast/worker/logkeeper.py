@@ -14,6 +14,8 @@ import structlog
 
 from holdfast.worker import runlogs
 
+__all__ = ["LOOK_SECONDS", "LogKeeper"]
+
 log = structlog.get_logger()
 
 LOOK_SECONDS = 0.25  # a run that prints as fast as it can writes some tens of MiB meanwhile

@@ -21,6 +21,8 @@ from holdfast.worker.identity import Identity
 from holdfast.worker.slots import Slots
 from holdfast.worker.supervision import Supervision
 
+__all__ = ["Registration"]
+
 log = structlog.get_logger()
 
 _CALL_SECONDS = 4.0

@@ -23,6 +23,8 @@ from holdfast.worker.host.wire import Order
 from holdfast.worker.stall import Vigil, position
 from holdfast.worker.stopping import Patience, StopPlan, held_by_the_kernel, kill
 
+__all__ = ["RunHandle"]
+
 log = structlog.get_logger()
 
 _LEAVE_SECONDS = 5.0  # between a run's last word and its process's end; then it is killed

@@ -23,6 +23,8 @@ from holdfast.worker.identity import Identity
 from holdfast.worker.slots import Slots
 from holdfast.worker.supervision import Supervision
 
+__all__ = ["BacktesterServicer", "TrainerServicer", "WorkerServicer", "make_service"]
+
 
 @dataclass(frozen=True, slots=True)
 class WorkerServicer:

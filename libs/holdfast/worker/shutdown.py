@@ -10,6 +10,8 @@ from holdfast.worker.facts import Facts
 from holdfast.worker.slots import Slots
 from holdfast.worker.supervision import Supervision
 
+__all__ = ["shut_down"]
+
 log = structlog.get_logger()
 
 _UNAVAILABLE_SECONDS = 2.0  # for a coordinator that is unavailable; the outbox keeps what it did not get

@@ -21,6 +21,8 @@ from holdfast.worker.host.wire import Order
 from holdfast.worker.runs import RunHandle
 from holdfast.worker.stopping import AT_ONCE, Patience, StopPlan
 
+__all__ = ["Slots", "WorkerConfig"]
+
 log = structlog.get_logger()
 
 _OPERATION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")

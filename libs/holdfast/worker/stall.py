@@ -22,6 +22,8 @@ from holdfast.v1 import operation_pb2
 from holdfast.worker.host import procfs, wire
 from holdfast.worker.host.executor import RunProcess
 
+__all__ = ["NO_LIMIT", "WARNING_SHARE", "Silence", "StallLimit", "Turn", "Vigil", "position", "seconds_in_words"]
+
 log = structlog.get_logger()
 
 WARNING_SHARE = 0.1  # of the limit: then a person is warned

@@ -31,6 +31,8 @@ from holdfast.services.coordinator.postgres.pool import Database
 from holdfast.services.coordinator.postgres.queries import query
 from holdfast.v1 import checkpoint_pb2
 
+__all__ = ["KEEP", "Checkpoint", "Checkpoints"]
+
 log = structlog.get_logger()
 
 KEEP = 2  # so that a bad newest one falls back to the last good one

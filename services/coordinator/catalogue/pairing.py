@@ -17,6 +17,8 @@ from holdfast.errors import NotPossible, Unavailable
 from holdfast.services.coordinator.postgres.pool import Database, masked
 from holdfast.services.coordinator.postgres.queries import query
 
+__all__ = ["adopt", "pair"]
+
 log = structlog.get_logger()
 
 

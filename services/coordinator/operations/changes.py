@@ -9,6 +9,8 @@ from collections.abc import Callable
 
 from holdfast.services.coordinator.operations.records import Event, Operation
 
+__all__ = ["Changes", "Listener", "Viewer"]
+
 Listener = Callable[[Operation, Event], None]
 Viewer = Callable[[Operation], None]
 

@@ -22,7 +22,9 @@ from types import MappingProxyType
 __all__ = [
     "ENDED",
     "LIVE",
+    "ONLY_ORPHANS",
     "QUEUED",
+    "RAISES_ATTEMPT",
     "RESUMABLE",
     "TRANSITIONS",
     "Cause",

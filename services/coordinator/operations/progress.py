@@ -14,6 +14,8 @@ from holdfast.services.coordinator.operations.records import serialized
 from holdfast.services.coordinator.operations.store import Store
 from holdfast.v1 import operation_pb2
 
+__all__ = ["FLUSH_INTERVAL", "OnProgress", "ProgressBoard"]
+
 log = structlog.get_logger()
 
 FLUSH_INTERVAL = 1.0  # seconds

@@ -13,6 +13,21 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from holdfast.services.coordinator.operations.lifecycle import RESUMABLE, Status
 from holdfast.v1 import checkpoint_pb2, operation_pb2
 
+__all__ = [
+    "LOCAL_KINDS",
+    "WORKER_KINDS",
+    "Event",
+    "Operation",
+    "checkpoint_from_row",
+    "checkpoint_ref",
+    "failure",
+    "plain",
+    "result_path",
+    "serialized",
+    "short_name",
+    "timestamp",
+]
+
 # Kinds that a worker runs; the others run inside the coordinator and follow rules of their own.
 WORKER_KINDS = ("TRAINING", "BACKTEST")
 LOCAL_KINDS = ("RESEARCH", "DESIGN", "ASSESSMENT")

@@ -11,6 +11,8 @@ import structlog
 from holdfast.services.coordinator.catalogue.checkpoints import Checkpoints
 from holdfast.services.coordinator.operations.store import Store
 
+__all__ = ["raise_attempts"]
+
 log = structlog.get_logger()
 
 

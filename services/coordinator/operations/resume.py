@@ -33,6 +33,8 @@ from holdfast.services.coordinator.operations.transitions import Request
 from holdfast.strategy import parse_strategy
 from holdfast.v1 import checkpoint_pb2
 
+__all__ = ["CONCURRENT", "Resumed", "Resuming"]
+
 log = structlog.get_logger()
 
 # A call that comes so soon after another resume won was concurrent with it, as its caller sees it.

@@ -22,6 +22,8 @@ from holdfast.services.coordinator.operations.transitions import Request
 from holdfast.strategy import Strategy, parse_strategy
 from holdfast.v1 import coordinator_service_pb2, operation_pb2
 
+__all__ = ["MAX_ATTEMPTS", "Starting"]
+
 log = structlog.get_logger()
 
 MAX_ATTEMPTS = 1000

@@ -20,6 +20,8 @@ from holdfast.services.coordinator.operations.transitions import (
 )
 from holdfast.services.coordinator.postgres.queries import query
 
+__all__ = ["Filter", "NewOperation", "Store"]
+
 
 @dataclass(frozen=True, slots=True)
 class NewOperation:

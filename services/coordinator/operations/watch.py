@@ -17,6 +17,8 @@ from holdfast.services.coordinator.operations.records import Event, Operation
 from holdfast.services.coordinator.operations.store import Store
 from holdfast.v1 import coordinator_service_pb2, operation_pb2
 
+__all__ = ["LONGEST_BACKLOG", "LOOK_AGAIN", "PAGE", "Update", "Watch", "is_over"]
+
 Update = coordinator_service_pb2.WatchOperationResponse
 
 # A watcher that is slower than this reads the rest from PostgreSQL later instead of filling memory.

@@ -22,6 +22,23 @@ from holdfast.errors import HoldfastError, InternalError, LostRace, NotPossible,
 from holdfast.services.coordinator.postgres.errors import CAUGHT, Kind, classify
 from holdfast.services.coordinator.postgres.queries import query
 
+__all__ = [
+    "COMMAND_TIMEOUT",
+    "CONNECT_TIMEOUT",
+    "LONGEST_WAIT",
+    "OLDEST_SERVER",
+    "POOL_SIZE",
+    "QUIET",
+    "REQUEST_PATIENCE",
+    "Connection",
+    "ConnectionLost",
+    "Database",
+    "Health",
+    "T",
+    "domain_error",
+    "masked",
+]
+
 log = structlog.get_logger()
 
 T = TypeVar("T")

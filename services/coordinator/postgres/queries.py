@@ -6,6 +6,8 @@ import re
 from functools import cache
 from pathlib import Path
 
+__all__ = ["SQL", "query"]
+
 SQL = Path(__file__).parent / "sql"
 _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 

@@ -15,6 +15,8 @@ from holdfast.services.coordinator.rpc.validation import Fields
 from holdfast.v1 import checkpoint_service_pb2 as pb
 from holdfast.v1 import checkpoint_service_pb2_grpc
 
+__all__ = ["DEFAULT_PAGE", "NAME", "CheckpointServicer"]
+
 DEFAULT_PAGE = 100
 NAME = "holdfast.v1.CheckpointService"
 

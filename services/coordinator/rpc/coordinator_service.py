@@ -30,6 +30,8 @@ from holdfast.services.coordinator.workers.supervision import Supervision
 from holdfast.v1 import coordinator_service_pb2 as pb
 from holdfast.v1 import coordinator_service_pb2_grpc, operation_pb2
 
+__all__ = ["DEFAULT_PAGE", "NAME", "STATUS_TIMEOUT", "CoordinatorServicer"]
+
 DEFAULT_PAGE = 50
 NAME = "holdfast.v1.CoordinatorService"
 # A person waits: a database that takes longer to count is as good as unavailable, and the answer says so.

@@ -7,6 +7,8 @@ from typing import Any, NoReturn
 from holdfast.errors import Unimplemented
 from holdfast.v1 import research_service_pb2_grpc
 
+__all__ = ["NAME", "ResearchServicer"]
+
 NAME = "holdfast.v1.ResearchService"
 
 

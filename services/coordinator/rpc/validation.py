@@ -11,6 +11,8 @@ from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
 from holdfast.artifacts.checkpoint import is_checkpoint_id
 from holdfast.errors import InvalidRequest, Violation
 
+__all__ = ["ADDRESS", "ID", "MAX_CHECKPOINT_ID", "MAX_PAGE", "MAX_STRATEGY", "MAX_TEXT", "REQUEST_ID", "Fields"]
+
 # Ids become parts of paths: nothing that could climb out of a directory.
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 # host:port, the host an IPv6 address in brackets, too.

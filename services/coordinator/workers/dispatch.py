@@ -23,6 +23,8 @@ from holdfast.services.coordinator.workers.registry import Registry, Worker, off
 from holdfast.services.coordinator.workers.supervision import Supervision
 from holdfast.v1 import checkpoint_pb2
 
+__all__ = ["MOST_DELIVERIES", "REFUSALS", "RETRY_DATABASE", "Dispatcher"]
+
 log = structlog.get_logger()
 
 # Claims in a row of which nobody knows whether the worker got them. With the backoff that is a quarter of an hour,

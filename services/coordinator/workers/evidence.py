@@ -18,6 +18,8 @@ from holdfast.artifacts.store import Store as ArtifactStore
 from holdfast.errors import HoldfastError, InvalidRequest, NotFound, Unavailable
 from holdfast.v1 import checkpoint_pb2, operation_pb2, worker_pb2
 
+__all__ = ["FIRST_WAIT", "LONGEST_WAIT", "NOT_VERIFIED", "RESULT_NOT_VERIFIED", "Evidence", "Result"]
+
 log = structlog.get_logger()
 
 FIRST_WAIT, LONGEST_WAIT = 0.2, 10.0  # seconds between two looks at a store that is unavailable

@@ -20,6 +20,8 @@ from holdfast.services.coordinator.workers.evidence import RESULT_NOT_VERIFIED, 
 from holdfast.services.coordinator.workers.registry import Registry
 from holdfast.v1 import checkpoint_pb2, operation_pb2, worker_pb2
 
+__all__ = ["CRASHES", "Facts"]
+
 log = structlog.get_logger()
 
 # What the automatic resume may follow. A run that raised an expected error (bad data) would raise it again; a store

@@ -21,6 +21,8 @@ from holdfast.v1 import (
     worker_pb2,
 )
 
+__all__ = ["COMMAND_DEADLINE", "Stream", "WorkerLink"]
+
 COMMAND_DEADLINE = 10.0  # seconds
 
 

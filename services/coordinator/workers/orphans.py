@@ -23,6 +23,8 @@ from holdfast.services.coordinator.postgres.pool import ConnectionLost
 from holdfast.services.coordinator.workers.registry import Registry, Worker
 from holdfast.v1 import coordinator_service_pb2
 
+__all__ = ["CLOCK_GAP", "OrphanDetector"]
+
 log = structlog.get_logger()
 
 # A gap of so many intervals between two checks means that we slept, not that the workers died.

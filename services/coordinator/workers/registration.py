@@ -19,6 +19,8 @@ from holdfast.services.coordinator.workers.registry import Registry
 from holdfast.services.coordinator.workers.supervision import Supervision
 from holdfast.v1 import coordinator_service_pb2, worker_pb2
 
+__all__ = ["LOOK", "PROOF_OF_LIFE", "Registration"]
+
 log = structlog.get_logger()
 
 # A process that still beats after this is alive, whoever else uses its name.

@@ -16,6 +16,18 @@ from holdfast.services.coordinator.workers.backoff import Backoff
 from holdfast.services.coordinator.workers.refusals import Refusals
 from holdfast.v1 import coordinator_service_pb2, worker_pb2
 
+__all__ = [
+    "FORGET_AFTER",
+    "FORGET_GHOST_AFTER",
+    "FORGET_IDLE_AFTER",
+    "MISSED_HEARTBEATS",
+    "RUNS",
+    "Registry",
+    "Slot",
+    "Worker",
+    "offer",
+]
+
 # What each kind of worker runs.
 RUNS = {
     worker_pb2.WORKER_KIND_TRAINER: "TRAINING",

@@ -7,3 +7,5 @@ forkserver  the fork server's process
 child       a run's process, from fork to exit
 pipe, runpipe, wire    the two ends of the pipe, and its frames
 """
+
+__all__: list[str] = []

@@ -28,6 +28,8 @@ from holdfast.v1 import operation_pb2, worker_pb2
 from holdfast.worker.host import wire
 from holdfast.worker.host.pipe import PipeRun
 
+__all__ = ["die_with_parent", "run_child"]
+
 _PR_SET_PDEATHSIG = 1
 _OOM_SCORE = "500"  # of 1000: when memory ends, the kernel takes the run and not its worker
 _EXIT_DEFECT = 70

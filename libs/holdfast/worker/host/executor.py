@@ -14,6 +14,8 @@ from holdfast.run.contract import StopKind
 from holdfast.v1 import worker_pb2
 from holdfast.worker.host.wire import Order
 
+__all__ = ["Executor", "Exit", "Pulse", "RunProcess"]
+
 
 @dataclass(frozen=True, slots=True)
 class Exit:

@@ -25,6 +25,8 @@ from pathlib import Path
 from holdfast.fingerprint import fingerprint
 from holdfast.worker.host import child, wire
 
+__all__ = ["ForkServer", "main"]
+
 _MAX_LINE_BYTES = 65_536
 _MAX_DESCRIPTORS = 32
 

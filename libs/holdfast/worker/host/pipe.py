@@ -25,6 +25,8 @@ from holdfast.run.contract import Assignment, StopKind
 from holdfast.v1 import checkpoint_pb2, operation_pb2, worker_pb2
 from holdfast.worker.host import wire
 
+__all__ = ["PROGRESS_PER_SECOND", "PipeRun"]
+
 PROGRESS_PER_SECOND = 20.0
 _RECEIVE_BYTES = 65_536
 

@@ -23,6 +23,8 @@ from holdfast.worker.host.client import ForkRefused, ForkServerClient, ForkServe
 from holdfast.worker.host.executor import Exit, Pulse
 from holdfast.worker.host.runpipe import RunPipe
 
+__all__ = ["LAUNCH_SECONDS", "ForkedRun", "ProcessExecutor"]
+
 log = structlog.get_logger()
 
 LAUNCH_SECONDS = 60.0  # for a fork server that has just died to come back

@@ -16,6 +16,24 @@ from pathlib import Path
 from holdfast.run.contract import Assignment, StopKind
 from holdfast.v1 import checkpoint_pb2, worker_pb2
 
+__all__ = [
+    "BEAT_SECONDS",
+    "MAX_FRAME_BYTES",
+    "STACKS_SIGNAL",
+    "TAG_ASSIGNMENT",
+    "TAG_CHECKPOINT",
+    "TAG_CONTEXT",
+    "TAG_STOP",
+    "Deframer",
+    "Order",
+    "OrderReader",
+    "WireError",
+    "beat_frame",
+    "frame",
+    "read_beat",
+    "stop_frame",
+]
+
 MAX_FRAME_BYTES = 64 * 1024 * 1024
 
 TAG_CONTEXT = b"J"  # JSON: execute, store_url, market_dir, extra
