@@ -25,7 +25,7 @@ lock: $(BIN)/uv  ## write all versions into constraints.txt; ARGS=--upgrade rais
 		--python-version 3.11 --python-platform x86_64-manylinux_2_28 \
 		--custom-compile-command "make lock    (what Python 3.11 on Linux x86_64 needs; pip reads it with --constraint)"
 
-# Not the stamp: versions that contradict each other can be locked anew, but not installed.
+# Not the stamp: versions that contradict each other can be locked again, but not installed.
 $(BIN)/uv:
 	$(MAKE) $(STAMP)
 

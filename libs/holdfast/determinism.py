@@ -1,6 +1,6 @@
 """Makes torch repeat itself to the bit in this process. Owns torch's global switches; never touches a model.
 
-Exactness holds for one CPU type, one thread count and one set of library builds (DESIGN.md section 7): those are
+Exactness holds for one CPU type, one thread count and one set of library builds: those are
 `holdfast.fingerprint`. This module takes care of the rest. Call it once, before the first tensor operation of a run.
 """
 

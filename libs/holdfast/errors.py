@@ -56,7 +56,7 @@ class Violation:
 class HoldfastError(Exception):
     """Something went wrong in Holdfast.
 
-    `reason` is stable and UPPER_SNAKE_CASE (DESIGN.md section 3); `metadata` carries the ids involved.
+    `reason` is stable and UPPER_SNAKE_CASE; `metadata` carries the ids involved.
     """
 
     code: ClassVar[str] = "UNKNOWN"

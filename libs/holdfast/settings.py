@@ -11,6 +11,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from holdfast.errors import InvalidRequest, Violation
 
+__all__ = ["DEFAULT_COORDINATOR", "Settings", "load_settings"]
+
 DEFAULT_COORDINATOR = "127.0.0.1:7400"
 
 

@@ -12,3 +12,5 @@ Its modules, from the outside in:
     metrics     pure functions of equity and trades
     result      the files of a finished backtest
 """
+
+__all__: list[str] = []

@@ -41,7 +41,7 @@ from numba import from_dtype, njit, types  # noqa: E402 - the cache's place is r
 
 __all__ = ["TRADES_PER_BAR", "run_bars"]
 
-# A symbol can leave by an order and, having entered anew, be stopped in the same bar.
+# A symbol can leave by an order and, having entered again, be stopped in the same bar.
 TRADES_PER_BAR = 2
 
 _SIGNAL = int(ExitReason.SIGNAL)

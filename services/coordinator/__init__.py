@@ -8,3 +8,5 @@ workers/       registry, links, registration, supervision, intake of facts, reco
 catalogue/     checkpoints; the sweep of the store; database and store belong together
 postgres/      pool, patience, health, leadership, migrations, sql/
 """
+
+__all__: list[str] = []

@@ -8,6 +8,8 @@ from holdfast.rpc import Signals, configure_logging, run_process
 from holdfast.services.coordinator import app as process
 from holdfast.settings import load_settings
 
+__all__ = ["ADOPT_STORE", "main"]
+
 ADOPT_STORE = "adopt-store"
 
 

@@ -49,6 +49,8 @@ from holdfast.v1.checkpoint_service_pb2_grpc import add_CheckpointServiceService
 from holdfast.v1.coordinator_service_pb2_grpc import add_CoordinatorServiceServicer_to_server
 from holdfast.v1.research_service_pb2_grpc import add_ResearchServiceServicer_to_server
 
+__all__ = ["STOP_GRACE", "Rooms", "Work", "adopt_store", "run"]
+
 log = structlog.get_logger()
 
 STOP_GRACE = 5.0  # seconds for calls that are being answered

@@ -6,10 +6,10 @@ What must end the process is this short list, and nothing else may:
     database          it can never be used again as it is (database_errors, FATAL)
     dispatcher        its memory of a half-made claim is lost: only a restart reconciles it
     orphan detector   without it an operation could stand still for ever
-    progress          what it holds can no longer be told from what it has written
+    progress          what it holds can no longer be distinguished from what it has written
 
 Everything else is contained: it serves one worker, one operation or the housekeeping, and ends or fails alone. Its
-rooms see to it that what it leaves behind is found again: a worker registers anew, the orphan rule ends what nobody
+rooms see to it that what it leaves behind is found again: a worker registers again, the orphan rule ends what nobody
 claims, a delivery is requeued, housekeeping begins again.
 """
 

@@ -8,3 +8,5 @@ objective   losses, class weights, optimisers
 evaluation  a model's measurements on a span
 state, resume    what is saved, and how it comes back
 """
+
+__all__: list[str] = []

@@ -37,7 +37,7 @@ class Verdict:
         faults = ", ".join(f"{count} {kind}" for kind, count in sorted(self.faults.items()))
         return (
             f"{self.runs} runs, {sum(self.faults.values())} faults ({faults}); {self.resumes} resumes, "
-            f"{self.restarts} begun anew because nothing was saved yet, {self.commands} calls of the command line: "
+            f"{self.restarts} started over because nothing was saved yet, {self.commands} calls of the command line: "
             f"{counts}."
         )
 

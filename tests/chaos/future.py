@@ -27,7 +27,8 @@ from holdfast.v1 import (
     trainer_service_pb2_grpc,
     worker_pb2,
 )
-from tests.support.scripted_worker import ScriptedWorker, until
+from tests.support.scripted_worker import ScriptedWorker
+from tests.support.waiting import until
 
 VISITOR = "visitor"
 NOBODY = "training-ffffffffffff"
@@ -149,10 +150,10 @@ def _finished(operation_id: str) -> worker_pb2.RunFinished:
     )
 
 
-async def _order_strangely(worker: worker_pb2.Worker, epoch: int, answers: Counter[str]) -> None:
+async def _order_strangely(worker: worker_pb2.Worker, term: int, answers: Counter[str]) -> None:
     """A run of a kind that does not exist yet, and orders of kinds that do not exist yet on a stream of their own."""
-    assignment = worker_pb2.RunAssignment(run=worker_pb2.RunRef(operation_id=NOBODY, attempt=1), coordinator_term=epoch)
-    order = worker_pb2.CoordinatorMessage(coordinator_term=epoch)
+    assignment = worker_pb2.RunAssignment(run=worker_pb2.RunRef(operation_id=NOBODY, attempt=1), coordinator_term=term)
+    order = worker_pb2.CoordinatorMessage(coordinator_term=term)
     async with create_channel(worker.address, retries=False) as channel:
         stub = (
             trainer_service_pb2_grpc.TrainerServiceStub(channel)

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from holdfast.sdk import Operation
-from tests.support.cluster import Cluster, wait_until
+from tests.support.cluster import Cluster
+from tests.support.waiting import wait_until
 from tests.support.workloads import long_backtest_text, outcome_of, start_training
 
 NETWORKS: dict[str, dict[str, Any]] = {

@@ -15,7 +15,8 @@ from holdfast.v1 import (
 )
 from holdfast.v1 import operation_pb2, research_service_pb2, research_service_pb2_grpc, worker_pb2
 from tests.support.coordinator import EXAMPLE, Caller, new_request_id, running_coordinator, strategy_text
-from tests.support.scripted_worker import ScriptedWorker, failed, ref, until
+from tests.support.scripted_worker import ScriptedWorker, failed, ref
+from tests.support.waiting import until
 
 
 @pytest.fixture

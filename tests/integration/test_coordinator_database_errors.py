@@ -12,7 +12,8 @@ from holdfast.errors import InternalError, NotPossible, Unavailable
 from holdfast.services.coordinator.postgres.pool import Database
 from holdfast.v1 import worker_pb2
 from tests.support.coordinator import running_coordinator
-from tests.support.scripted_worker import ScriptedWorker, ref, until
+from tests.support.scripted_worker import ScriptedWorker, ref
+from tests.support.waiting import until
 
 TABLES = ("operations", "checkpoints", "operation_events", "attempts", "requests")
 

@@ -11,7 +11,8 @@ import pytest
 from holdfast.v1 import checkpoint_pb2, operation_pb2, worker_pb2
 from tests.support import stored
 from tests.support.coordinator import Caller, running_coordinator
-from tests.support.scripted_worker import ScriptedWorker, failed, ref, until
+from tests.support.scripted_worker import ScriptedWorker, failed, ref
+from tests.support.waiting import until
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Orphans: suspicion, timeout on an injected clock, oversleeping, cancels of what has vanished, automatic resume."""
+"""Orphans: suspicion, timeout on an injected clock, clock gaps, cancels of what has vanished, automatic resume."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from holdfast.services.coordinator.operations import automatic
 from holdfast.services.coordinator.workers.orphans import OrphanDetector
 from holdfast.v1 import operation_pb2, worker_pb2
 from tests.support.coordinator import Caller, running_coordinator
-from tests.support.scripted_worker import ScriptedWorker, cancelled, failed, ref, until
+from tests.support.scripted_worker import ScriptedWorker, cancelled, failed, ref
+from tests.support.waiting import until
 
 
 @pytest.fixture

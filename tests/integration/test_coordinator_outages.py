@@ -21,7 +21,8 @@ from holdfast.services.coordinator.postgres.pool import Database, masked
 from holdfast.v1 import worker_pb2
 from tests.support.coordinator import Caller, running_coordinator
 from tests.support.postgres import TestServer, running_server
-from tests.support.scripted_worker import ScriptedWorker, ref, until
+from tests.support.scripted_worker import ScriptedWorker, ref
+from tests.support.waiting import until
 
 
 @pytest.fixture

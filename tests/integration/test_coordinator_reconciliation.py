@@ -10,7 +10,8 @@ import pytest
 
 from holdfast.v1 import worker_pb2
 from tests.support.coordinator import Caller, running_coordinator
-from tests.support.scripted_worker import ScriptedWorker, cancelled, failed, ref, until
+from tests.support.scripted_worker import ScriptedWorker, cancelled, failed, ref
+from tests.support.waiting import until
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ from holdfast.services.coordinator.workers import backoff
 from holdfast.services.coordinator.workers import dispatch as dispatcher
 from holdfast.v1 import worker_pb2
 from tests.support.coordinator import Caller, running_coordinator
-from tests.support.scripted_worker import ScriptedWorker, ref, until
+from tests.support.scripted_worker import ScriptedWorker, ref
+from tests.support.waiting import until
 
 
 @pytest.fixture

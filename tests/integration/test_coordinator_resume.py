@@ -23,7 +23,8 @@ from holdfast.v1 import checkpoint_pb2, operation_pb2, worker_pb2
 from holdfast.v1 import checkpoint_service_pb2 as pb
 from holdfast.v1 import coordinator_service_pb2 as coordinator_pb
 from tests.support.coordinator import Caller, new_request_id, running_coordinator
-from tests.support.scripted_worker import ScriptedWorker, failed, ref, until
+from tests.support.scripted_worker import ScriptedWorker, failed, ref
+from tests.support.waiting import until
 
 
 @pytest.fixture

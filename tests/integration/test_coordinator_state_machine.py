@@ -308,7 +308,7 @@ class LifeCycle(RuleBasedStateMachine):
         process = self.processes[worker]
         process.incarnation += 1
         process.runs.clear()
-        # The outbox is on disk; what it holds is delivered before anything is buried.
+        # The outbox is on disk; what it holds is delivered before anything is declared an orphan.
         for report in process.outbox:
             self.do(self.house.facts.finished(worker, report))
         reported = {(report.run.operation_id, report.run.attempt) for report in process.outbox}

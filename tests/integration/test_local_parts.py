@@ -1,4 +1,4 @@
-"""`holdfast up` mends each part by itself, `holdfast status` says which is away: real processes, killed and frozen."""
+"""`holdfast up` repairs each part by itself, `holdfast status` names what is unavailable: killed and frozen."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ import pytest
 from holdfast.local.postgres import EmbeddedPostgres
 from holdfast.local.processes import alive
 from holdfast.local.records import Record, read_all, read_record
-from tests.support.cluster import wait_until
 from tests.support.command_line import Cli
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def test_a_killed_postgres_is_told_by_status_and_restarted_by_up_alone(cli: Cli)
     assert "holdfast up" in as_json["next"]
     said = cli("status", code=5)
     assert "none yet" not in said.stdout
-    assert "away since" in said.stdout
+    assert "unavailable since" in said.stdout
     assert "postgres is not running: `holdfast up` starts" in " ".join(said.stderr.split())
 
     told = up(cli)
@@ -107,7 +107,7 @@ def test_a_killed_postgres_is_told_by_status_and_restarted_by_up_alone(cli: Cli)
     assert (record(cli, "coordinator"), record(cli, "trainer-1")) == (coordinator, trainer)
     said = cli("status")
     assert "none yet" in said.stdout
-    assert "away" not in said.stdout
+    assert "unavailable" not in said.stdout
 
 
 def test_a_killed_coordinator_is_told_by_status_and_comes_back_where_its_workers_look(cli: Cli) -> None:

@@ -12,7 +12,8 @@ import psutil
 import pytest
 
 from holdfast.v1 import worker_pb2
-from tests.integration.worker_support import Bench, alive, bench_in, until
+from tests.integration.worker_support import Bench, alive, bench_in
+from tests.support.waiting import until
 
 
 @pytest.fixture

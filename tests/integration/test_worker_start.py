@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.worker_support import HERE, Worker, bench_in, until
+from tests.integration.worker_support import HERE, Worker, bench_in
+from tests.support.waiting import until
 
 
 async def start_and_fail(home: Path, preload: str = "json", **settings: str) -> str:

@@ -12,7 +12,8 @@ import pytest
 
 from holdfast.rpc import error_from_rpc
 from holdfast.v1 import checkpoint_pb2, worker_pb2
-from tests.integration.worker_support import Bench, alive, bench_in, until
+from tests.integration.worker_support import Bench, alive, bench_in
+from tests.support.waiting import until
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from holdfast.rpc import error_from_rpc
 from holdfast.v1 import worker_pb2
 from tests.integration.worker_support import Bench, Proxy, alive, bench_in, until
 from tests.support.future import arrived, future
+from tests.support.waiting import until
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -24,19 +24,9 @@ from holdfast.v1 import (
     trainer_service_pb2_grpc,
     worker_pb2,
 )
+from tests.support.waiting import PATIENCE, until
 
-PATIENCE = 20.0  # seconds: a deadline for conditions, never a wait
 HERE = Path(__file__).parent
-
-
-async def until(condition: Callable[[], object], what: str = "condition", patience: float = PATIENCE) -> None:
-    """Waits for a condition; the deadline fails the test."""
-    try:
-        async with asyncio.timeout(patience):
-            while not condition():  # noqa: ASYNC110 - what is waited for lies in other processes
-                await asyncio.sleep(0.005)
-    except TimeoutError:
-        raise AssertionError(f"not within {patience} s: {what}") from None
 
 
 def alive(pid: int) -> bool:

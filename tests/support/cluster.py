@@ -13,7 +13,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -27,9 +26,7 @@ from holdfast.errors import HoldfastError
 from holdfast.local.postgres import EmbeddedPostgres
 from holdfast.sdk import Client, Operation
 from holdfast.v1 import worker_pb2
-
-DEADLINE = 60.0  # seconds until a condition that never comes true fails its test
-POLL = 0.02  # seconds between two looks at a condition
+from tests.support.waiting import DEADLINE, wait_until
 
 T = TypeVar("T")
 
@@ -57,18 +54,6 @@ def free_port() -> int:
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
-
-
-def wait_until(condition: Callable[[], T], what: str, *, deadline: float = DEADLINE) -> T:
-    """The condition's first true value. Fails, saying what was awaited, when none comes in time."""
-    end = time.monotonic() + deadline
-    while True:
-        value = condition()
-        if value:
-            return value
-        if time.monotonic() > end:
-            raise AssertionError(f"not within {deadline:g} s: {what}")
-        time.sleep(POLL)
 
 
 def _live(operation: Operation) -> Operation:

@@ -40,7 +40,3 @@ class Cli:
     def json(self, *arguments: str) -> Any:
         """What a command prints with --json."""
         return json.loads(self(*arguments, "--json").stdout)
-
-    def json_of(self, *arguments: str) -> Any:
-        """The same of a command that may fail."""
-        return json.loads(self.run(*arguments, "--json").stdout)

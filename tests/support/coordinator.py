@@ -93,7 +93,7 @@ class Caller:
 
     async def reaches(self, operation_id: str, status: str) -> operation_pb2.Operation:
         """Waits for a status."""
-        from tests.support.scripted_worker import until
+        from tests.support.waiting import until
 
         async def reached() -> bool:
             return await self.status(operation_id) == status

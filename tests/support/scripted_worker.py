@@ -24,21 +24,7 @@ from holdfast.v1 import (
     trainer_service_pb2_grpc,
     worker_pb2,
 )
-
-DEADLINE = 20.0  # seconds until a condition that never comes true fails its test
-
-
-async def until(condition: Callable[[], Any], what: str, deadline: float = DEADLINE) -> Any:
-    """The condition's first true value; it may be a coroutine function."""
-    end = asyncio.get_running_loop().time() + deadline
-    while True:
-        value = condition()
-        if isinstance(value, Awaitable):
-            value = await value
-        if value:
-            return value
-        assert asyncio.get_running_loop().time() < end, f"not within {deadline:g} s: {what}"
-        await asyncio.sleep(0.005)
+from tests.support.waiting import until
 
 
 class _Raw:

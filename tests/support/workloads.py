@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -74,13 +73,6 @@ def outcome_of(operation: Operation, store_url: str) -> Outcome:
     artifacts = read_artifacts(open_store(store_url), uri)
     digests = {name: row["sha256"] for name, row in artifacts.manifest["artifacts"].items()}
     return Outcome(digests, dict(result.metrics))
-
-
-def history_of(operation: Operation, store_url: str) -> Any:
-    """A training's per-epoch records."""
-    operation.refresh()
-    uri = operation.message.training_result.model_uri
-    return json.loads(read_artifacts(open_store(store_url), uri).files["history.json"])
 
 
 def write_synthetic_bars(directory: Path, *, symbol: str = "LONG", bars: int = 100_000, seed: int = 3) -> None:

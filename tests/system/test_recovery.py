@@ -14,7 +14,8 @@ import pytest
 from holdfast.errors import Unavailable
 from holdfast.sdk import Client, Operation
 from holdfast.v1 import checkpoint_pb2, operation_pb2
-from tests.support.cluster import QUICK, Cluster, Member, wait_until
+from tests.support.cluster import QUICK, Cluster, Member
+from tests.support.waiting import wait_until
 from tests.support.workloads import outcome_of, start_training
 
 ORPHAN_TIMEOUT = 6.0  # seconds; what must not depend on who is faster uses the fixture `patient`

@@ -6,7 +6,8 @@ import os
 import signal
 from pathlib import Path
 
-from tests.support.cluster import Cluster, wait_until
+from tests.support.cluster import Cluster
+from tests.support.waiting import wait_until
 from tests.support.workloads import start_training
 
 

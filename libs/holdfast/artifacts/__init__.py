@@ -8,3 +8,5 @@ checkpoint  one moment of a run, and the manifest that describes it
 catalogue   load, verify, discover and delete checkpoints
 tensors     torch tensors as safetensors (the one module that imports torch)
 """
+
+__all__: list[str] = []

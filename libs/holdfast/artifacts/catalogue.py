@@ -15,6 +15,15 @@ from holdfast.artifacts.store import MANIFEST, Store
 from holdfast.errors import Corrupted, HoldfastError, InvalidRequest
 from holdfast.v1 import checkpoint_pb2
 
+__all__ = [
+    "LoadedCheckpoint",
+    "delete_checkpoint",
+    "discover_checkpoints",
+    "load_checkpoint",
+    "newest_attempt",
+    "verify_checkpoint",
+]
+
 log = structlog.get_logger()
 
 

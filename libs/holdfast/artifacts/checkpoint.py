@@ -12,6 +12,21 @@ from holdfast.artifacts.manifest import Content
 from holdfast.errors import InvalidRequest
 from holdfast.v1 import checkpoint_pb2
 
+__all__ = [
+    "KIND",
+    "STATE",
+    "Snapshot",
+    "attempt_of",
+    "checkpoint_from_manifest",
+    "checkpoint_id",
+    "is_checkpoint_id",
+    "is_id_of",
+    "manifest_fields",
+    "path_of",
+    "position_of",
+    "type_name",
+]
+
 KIND = "checkpoint"
 STATE = "state.json"
 

@@ -10,6 +10,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+__all__ = ["Json", "dumps", "loads"]
+
 # JSON has no NaN and no infinity; `null` in their place would be another value.
 _FLOAT = "$float"
 _NAMED = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}

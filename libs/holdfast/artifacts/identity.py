@@ -13,6 +13,8 @@ from holdfast.artifacts import exact
 from holdfast.artifacts.store import MANIFEST, UNFINISHED, Store
 from holdfast.errors import Corrupted
 
+__all__ = ["FORMAT", "IDENTITY", "MAX_BYTES", "claim_store", "mark", "owner_of", "read_store_id"]
+
 IDENTITY = "store.json"
 FORMAT = 1
 MAX_BYTES = 4 * 1024 * 1024

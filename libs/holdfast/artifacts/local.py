@@ -13,6 +13,8 @@ from holdfast.artifacts.space import check_room, full_directory
 from holdfast.artifacts.store import MANIFEST, UNFINISHED, Parts, StoredFile, safe_name, safe_path, size_of
 from holdfast.errors import NotPossible
 
+__all__ = ["LocalStore"]
+
 # A half-written manifest; the name can never be one that a reader looks for.
 _UNFINISHED = ".manifest.unfinished"
 

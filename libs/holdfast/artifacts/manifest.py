@@ -18,6 +18,21 @@ from holdfast.artifacts.identity import mark
 from holdfast.artifacts.store import MANIFEST, Buffer, Parts, Store, artifact_path, safe_name, size_of
 from holdfast.errors import Corrupted, NotFound
 
+__all__ = [
+    "FORMAT",
+    "MAX_ARTIFACTS",
+    "MAX_ARTIFACT_BYTES",
+    "MAX_MANIFEST_BYTES",
+    "Artifacts",
+    "Content",
+    "Written",
+    "find_problems",
+    "parts_of",
+    "read_artifacts",
+    "read_manifest",
+    "write_artifacts",
+]
+
 FORMAT = 1
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 MAX_ARTIFACTS = 256

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from holdfast.artifacts.store import MANIFEST, UNFINISHED, Parts, StoredFile, safe_name, safe_path, size_of
 from holdfast.errors import StoreFull, Unavailable
 
+__all__ = ["S3Store"]
+
 # Amazon's S3 is never full. Servers that speak its protocol are: 507, or these codes (MinIO, Ceph).
 _FULL = ("XMinioStorageFull", "507 Insufficient Storage", "QuotaExceeded", "InsufficientStorage")
 
@@ -130,7 +132,7 @@ class S3Store:
 
     @contextmanager
     def _answering(self) -> Iterator[None]:
-        """What the bucket answers, as errors that callers know: an object that is missing, or a store that is away."""
+        """What the bucket answers, as errors that callers know: a missing object, or an unavailable store."""
         from obstore.exceptions import BaseError, NotFoundError
 
         try:

@@ -13,6 +13,20 @@ from typing import Protocol
 
 from holdfast.errors import InvalidRequest, Violation
 
+__all__ = [
+    "MANIFEST",
+    "UNFINISHED",
+    "Buffer",
+    "Parts",
+    "Store",
+    "StoredFile",
+    "artifact_path",
+    "open_store",
+    "safe_name",
+    "safe_path",
+    "size_of",
+]
+
 # A file's content: one buffer, or several that follow each other (a header and the tensors, without a copy between).
 Buffer = bytes | bytearray | memoryview
 Parts = Sequence[Buffer]

@@ -15,6 +15,8 @@ from safetensors.torch import load as load_safetensors
 from holdfast.artifacts.store import Buffer
 from holdfast.errors import Corrupted
 
+__all__ = ["pack_tensors", "unpack_tensors"]
+
 # In the order in which the library lays tensors out: every one stays aligned.
 _NAMES = {
     torch.int64: "I64",

@@ -6,3 +6,5 @@ runs, operations, checkpoints, …     one module per group of commands
 follow                               the live bar, and what Ctrl-C does
 output, plain, words                 tables, JSON, and how numbers and times are written
 """
+
+__all__: list[str] = []

@@ -8,6 +8,8 @@ import sys
 from holdfast.cli import exits
 from holdfast.errors import HoldfastError
 
+__all__ = ["main", "run"]
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command line and returns its exit code: see holdfast.cli.exits."""

@@ -9,6 +9,8 @@ import typer
 from holdfast import __version__
 from holdfast.cli import checkpoints, data, models, operations, report, runs, store, system, workers
 
+__all__ = ["HELP", "app"]
+
 HELP = """Durable training, backtesting and research of neural trading strategies.
 
 Start everything on this machine with `holdfast up`, bring data with `holdfast data sample`, then

@@ -21,7 +21,7 @@ __all__ = ["Bar"]
 LINE_INTERVAL = 5.0  # seconds between progress lines when nobody watches a terminal
 # The first of these that a run reports are shown; more would not fit a line.
 SHOWN_METRICS = ("loss", "train_loss", "val_loss", "equity", "drawdown")
-# Told by the bar itself, or by the command that started the operation.
+# Shown by the bar itself, or by the command that started the operation.
 SILENT_EVENTS = {"CHECKPOINT_SAVED", "CREATED", "COMPLETED", "FAILED", "CANCELLED"}
 
 
@@ -39,7 +39,7 @@ class Bar:
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or note_console()
         self._live = self._console.is_terminal
-        self._told = 0.0
+        self._line_time = 0.0
         self._sequence = 0
         self._saved = ""
         self._progress = Progress(
@@ -121,8 +121,8 @@ class Bar:
             saved=f"saved {self._saved}" if self._saved else "",
         )
         now = time.monotonic()
-        if not self._live and now - self._told >= LINE_INTERVAL:
-            self._told = now
+        if not self._live and now - self._line_time >= LINE_INTERVAL:
+            self._line_time = now
             line = progress_line(progress)
             if line:
                 self.say(f"{line} {_metrics(progress)}".rstrip())

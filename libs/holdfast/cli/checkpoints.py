@@ -8,6 +8,8 @@ import typer
 
 from holdfast.cli.clients import client
 
+__all__ = ["Json", "Reference", "app", "cleanup", "delete", "list_checkpoints", "show", "stats", "verify"]
+
 app = typer.Typer(help="Look at checkpoints, verify and delete them.", no_args_is_help=True)
 
 Reference = Annotated[

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from holdfast.sdk import Client
 
+__all__ = ["PATIENCE", "client"]
+
 PATIENCE = 3.0  # seconds; a restarting coordinator is back by then, an absent one is told soon
 
 

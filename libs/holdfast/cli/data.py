@@ -11,6 +11,8 @@ import typer
 if TYPE_CHECKING:
     from holdfast.market import MarketStore, Series
 
+__all__ = ["Json", "app", "import_data", "list_data", "sample"]
+
 app = typer.Typer(help="Import market data, and look at it.", no_args_is_help=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -1,4 +1,4 @@
-"""Exit codes, and how an error is told: what happened, to what, what next. Prints to stderr only."""
+"""Exit codes, and how an error is shown: what happened, to what, what next. Prints to stderr only."""
 
 from __future__ import annotations
 
@@ -8,6 +8,20 @@ import traceback
 from pathlib import Path
 
 from holdfast import errors
+
+__all__ = [
+    "CONFLICT",
+    "DONE",
+    "FAILED",
+    "INTERRUPTED",
+    "NOT_FOUND",
+    "UNREACHABLE",
+    "USAGE",
+    "code_for",
+    "explain",
+    "explain_defect",
+    "explain_missing",
+]
 
 DONE = 0
 FAILED = 1  # the operation failed or was cancelled, stored bytes are damaged, or Holdfast has a defect

@@ -18,7 +18,7 @@ from holdfast.v1 import operation_pb2
 if TYPE_CHECKING:
     from holdfast.sdk import Operation
 
-__all__ = ["detached", "follow_to_end", "watch_only"]
+__all__ = ["conclude", "detached", "follow_to_end", "watch_only"]
 
 
 def follow_to_end(operation: Operation, *, as_json: bool = False) -> int:

@@ -8,6 +8,8 @@ import typer
 
 from holdfast.cli.clients import client
 
+__all__ = ["app", "list_models"]
+
 app = typer.Typer(help="Look at trained models.", no_args_is_help=True)
 
 

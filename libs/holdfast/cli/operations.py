@@ -12,6 +12,8 @@ from holdfast.cli.clients import client
 if TYPE_CHECKING:
     from holdfast.sdk import Operation
 
+__all__ = ["Id", "Json", "app", "cancel", "events", "list_operations", "resume", "show", "watch"]
+
 app = typer.Typer(help="Look at operations, cancel and resume them (alias: ops).", no_args_is_help=True)
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="The operation's id.")]

@@ -1,4 +1,4 @@
-"""What `holdfast status` says when something is away: which part, and what to do. Mends nothing; `holdfast up` does."""
+"""What `holdfast status` says of an unavailable part, and what to do about it. Mends nothing; `holdfast up` does."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ def unreachable(target: str, error: Unavailable, *, as_json: bool) -> Unavailabl
     from holdfast.local.parts import advice
 
     parts = _local_parts(target)
-    told = error
+    shown = error
     if parts:
         transport = error.metadata.get("transport", error.message)
         words = advice(parts) or (
             f"All processes run, so it is busy or ill: see {_coordinator(parts).log}. `holdfast down` stops everything "
             "(runs save a checkpoint first), `holdfast up` starts it again."
         )
-        told = Unavailable(
+        shown = Unavailable(
             f"The coordinator at {target} does not answer ({transport}). {words}",
             reason=error.reason,
             metadata=error.metadata,
         )
     if as_json:
         rows = [asdict(part) for part in parts]
-        print_json({"target": target, "reachable": False, "processes": rows, "next": told.message})
+        print_json({"target": target, "reachable": False, "processes": rows, "next": shown.message})
     elif parts:
         _print_parts(parts)
-    return told
+    return shown
 
 
 def frozen_coordinator(target: str) -> Unavailable | None:

@@ -9,6 +9,8 @@ import typer
 
 from holdfast.cli.clients import client
 
+__all__ = ["report"]
+
 
 def report(
     operation_id: Annotated[str, typer.Argument(metavar="OPERATION", help="A completed backtest or training.")],

@@ -13,6 +13,8 @@ from holdfast.errors import InvalidRequest, Violation
 if TYPE_CHECKING:
     from holdfast.sdk import Operation
 
+__all__ = ["AllowDataChange", "Follow", "Json", "MaxAttempts", "Setting", "backtest", "train"]
+
 Json = Annotated[bool, typer.Option("--json", help="Print the operation as JSON.")]
 Follow = Annotated[
     bool, typer.Option("--follow/--detach", help="Follow with a live bar (Ctrl-C cancels), or only start.")

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+__all__ = ["Json", "adopt", "app", "show"]
+
 app = typer.Typer(help="Look at the artifact store, and bind a database to it.", no_args_is_help=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]

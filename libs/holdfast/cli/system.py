@@ -12,6 +12,8 @@ from holdfast.cli.clients import client
 if TYPE_CHECKING:
     from holdfast.v1 import coordinator_service_pb2
 
+__all__ = ["Json", "down", "status", "up"]
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -57,7 +59,7 @@ def down() -> None:
 
 
 def status(as_json: Json = False) -> None:
-    """Show the coordinator, its database, the workers and the operations; exit code 5 when either is away."""
+    """Show the coordinator, its database, the workers and the operations; exit code 5 when either is unavailable."""
     from holdfast.cli.outage import database_away, frozen_coordinator, unreachable
     from holdfast.cli.output import print_json
     from holdfast.cli.plain import plain
@@ -71,13 +73,13 @@ def status(as_json: Json = False) -> None:
             answer = holdfast.system_status()
         except Unavailable as error:
             raise unreachable(target, error, as_json=as_json) from error
-    away = None if answer.database_connected else database_away(target, answer)
+    lost = None if answer.database_connected else database_away(target, answer)
     if as_json:
-        print_json({"target": target, **plain(answer), "next": away.message if away else ""})
+        print_json({"target": target, **plain(answer), "next": lost.message if lost else ""})
     else:
         _print_status(target, answer)
-    if away:
-        raise away
+    if lost:
+        raise lost
 
 
 def _print_status(target: str, answer: coordinator_service_pb2.GetSystemStatusResponse) -> None:
@@ -125,6 +127,6 @@ def _database(answer: coordinator_service_pb2.GetSystemStatusResponse, now: date
     since = f" since {when(lost)} ({ago(lost, now)})" if lost.seconds else ""
     why = f"{since}: {escape(answer.database_error)}" if answer.database_error else since
     if not answer.database_connected:
-        return f"[red]away{why}[/]"
+        return f"[red]unavailable{why}[/]"
     # A full disk still reads.
     return f"[yellow]connected, but refusing{why}[/]" if why else "connected"

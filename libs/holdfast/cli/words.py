@@ -11,6 +11,19 @@ if TYPE_CHECKING:
 
     from holdfast.v1 import operation_pb2
 
+__all__ = [
+    "STATUS_STYLES",
+    "ago",
+    "duration",
+    "fraction",
+    "number",
+    "position",
+    "progress_line",
+    "remaining",
+    "size",
+    "when",
+]
+
 STATUS_STYLES = {
     "PENDING": "yellow",
     "RUNNING": "cyan",

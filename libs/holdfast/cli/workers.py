@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from holdfast.v1 import worker_pb2
 
+__all__ = ["Json", "app", "drain", "list_workers", "print_workers"]
+
 app = typer.Typer(help="Look at workers, and drain them.", no_args_is_help=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]

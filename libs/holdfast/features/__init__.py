@@ -6,3 +6,5 @@ alignment       which bar of a higher timeframe is visible
 normalisation   statistics of the training span
 inputs          all of it, one matrix per symbol
 """
+
+__all__: list[str] = []

@@ -2,6 +2,8 @@
 
 records     pid files: who was started, told apart from a stranger that got the same pid
 processes   starts detached processes, waits for them, stops them
-parts       how each process does, seen from outside, and what to do about it
+parts       the status of each process, seen from outside, and what to do about it
 stack       PostgreSQL, coordinator and workers, in order
 """
+
+__all__: list[str] = []

@@ -67,8 +67,8 @@ def refuse_frozen(name: str, pid: int) -> None:
 def _first_not_connected(
     status: coordinator_service_pb2.GetSystemStatusResponse, workers: Sequence[Record]
 ) -> Record | None:
-    away = worker_pb2.WORKER_STATUS_DISCONNECTED
-    connected = {worker.worker_id for worker in status.workers if worker.status != away}
+    gone = worker_pb2.WORKER_STATUS_DISCONNECTED
+    connected = {worker.worker_id for worker in status.workers if worker.status != gone}
     return next((worker for worker in workers if worker.worker_id not in connected), None)
 
 
@@ -96,7 +96,7 @@ def _no_database(coordinator: Record, status: coordinator_service_pb2.GetSystemS
         )
     else:
         words = (
-            f"The database that the coordinator was started with (HOLDFAST_DATABASE_URL) is away{why}. Bring it back: "
+            f"The database of the running coordinator (HOLDFAST_DATABASE_URL) is unavailable{why}. Start it: "
             "the coordinator goes on by itself, and runs continue meanwhile."
         )
     return _not_answering(POSTGRES, words)
@@ -117,9 +117,9 @@ def _not_answering(name: str, message: str) -> Unavailable:
 
 def _did_not_start(record: Record, why: str) -> Unavailable:
     # A service's own last words are the best explanation there is.
-    told = last_words(record) or "its last lines are:\n  " + "\n  ".join(last_lines(record))
+    words = last_words(record) or "its last lines are:\n  " + "\n  ".join(last_lines(record))
     return Unavailable(
-        f"{record.name} did not start ({why}): {told}\nIts log is {record.log}.",
+        f"{record.name} did not start ({why}): {words}\nIts log is {record.log}.",
         reason="START_FAILED",
         metadata={"process": record.name},
     )

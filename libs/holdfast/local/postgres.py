@@ -23,7 +23,7 @@ from pathlib import Path
 
 from holdfast.errors import NotPossible, Unavailable
 
-__all__ = ["EmbeddedPostgres"]
+__all__ = ["LONGEST_SOCKET_DIRECTORY", "EmbeddedPostgres"]
 
 VERSION_DIRECTORY = "pginstall18"
 START_TIMEOUT = 60  # seconds; crash recovery after a kill counts in

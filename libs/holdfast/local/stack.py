@@ -21,7 +21,7 @@ from holdfast.local.processes import alive, launch, running, stop
 from holdfast.local.records import COORDINATOR, Record, coordinator_address, read_all, remove_record
 from holdfast.settings import Settings
 
-__all__ = ["Brought", "bring_up", "take_down", "worker_names"]
+__all__ = ["Brought", "alone", "bring_up", "take_down", "worker_names"]
 
 # On top of a service's own grace, for what it does after its runs have ended.
 STOP_MARGIN = 10.0  # seconds

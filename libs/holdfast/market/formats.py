@@ -18,7 +18,7 @@ from typing import Final
 
 from holdfast.errors import InvalidRequest, Violation
 
-__all__ = ["Layout", "columns_by_name", "recognise", "refused"]
+__all__ = ["QUOTED", "Layout", "columns_by_name", "recognise", "refused"]
 
 # Around a field; a delimiter inside quotes does not occur in files of bars, so that a line is always one bar.
 QUOTED: Final = ' "\r'

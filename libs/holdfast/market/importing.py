@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ImportReport", "import_file"]
 
-TOLD: Final = 10  # problems told one by one
+SHOWN: Final = 10  # problems shown one by one
 LEAST_FOR_SPACING: Final = 10  # bars, before their spacing says anything about the timeframe
 
 
@@ -135,7 +135,7 @@ def _problem() -> pl.Expr:
 
 def _violations(bad: pl.DataFrame, unit: str) -> list[Violation]:
     return [
-        Violation(f"{unit} {row['line']}", _value(row), row["problem"]) for row in bad.head(TOLD).iter_rows(named=True)
+        Violation(f"{unit} {row['line']}", _value(row), row["problem"]) for row in bad.head(SHOWN).iter_rows(named=True)
     ]
 
 

@@ -3,3 +3,5 @@
 networks    mlp, lstm, gru, and how their inputs are cut
 bundle      a trained model with all it takes to use it
 """
+
+__all__: list[str] = []

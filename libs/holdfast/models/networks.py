@@ -14,7 +14,7 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from holdfast.strategy.network import Network
 
-__all__ = ["InputWindows", "Scaled", "build_model"]
+__all__ = ["InputWindows", "Recurrent", "Scaled", "build_model"]
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,

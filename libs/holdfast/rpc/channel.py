@@ -10,6 +10,8 @@ import grpc
 
 from holdfast.rpc.limits import DEFAULT_DEADLINE, REQUEST_BYTES, RESPONSE_BYTES, SHARED_OPTIONS
 
+__all__ = ["create_channel"]
+
 # Only UNAVAILABLE is retried: every command carries a request_id or an attempt, so a repeat is answered as the first.
 _SERVICE_CONFIG = json.dumps(
     {

@@ -2,6 +2,24 @@
 
 from __future__ import annotations
 
+__all__ = [
+    "COLLECT_BYTES",
+    "DEFAULT_DEADLINE",
+    "FACT_BYTES",
+    "KEEPALIVE_MS",
+    "KEEPALIVE_TIMEOUT_MS",
+    "LARGE_BYTES",
+    "MIB",
+    "OPEN_CALLS",
+    "READERS",
+    "READ_SECONDS",
+    "REQUEST_BYTES",
+    "RESPONSE_BYTES",
+    "SHARED_OPTIONS",
+    "WAITING_CALLS",
+    "WAIT_SECONDS",
+]
+
 MIB = 1024 * 1024
 # What a server takes: a strategy is at most 4 MiB, and nothing else comes near it.
 REQUEST_BYTES = 5 * MIB

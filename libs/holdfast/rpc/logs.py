@@ -9,6 +9,8 @@ import structlog
 
 from holdfast.logstream import log_stream
 
+__all__ = ["configure_logging"]
+
 
 def configure_logging(process: str, *, level: str = "info", **context: str) -> None:
     """Binds `process` and `context` to every line this process logs.

@@ -12,6 +12,8 @@ import structlog
 
 from holdfast.errors import HoldfastError
 
+__all__ = ["Signals", "run_process"]
+
 log = structlog.get_logger()
 
 

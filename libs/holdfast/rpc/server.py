@@ -17,6 +17,8 @@ from holdfast.rpc.intake import Intake
 from holdfast.rpc.limits import KEEPALIVE_MS, OPEN_CALLS, REQUEST_BYTES, RESPONSE_BYTES, SHARED_OPTIONS
 from holdfast.rpc.status import status_from_error
 
+__all__ = ["Server", "Service", "create_server"]
+
 log = structlog.get_logger()
 
 _OURS = "/holdfast."
@@ -56,10 +58,6 @@ class Server:
         """Refuses new calls, gives running ones `grace` seconds, then cancels them."""
         await self._health.enter_graceful_shutdown()
         await self._server.stop(grace)
-
-    async def wait_for_termination(self) -> None:
-        """Returns after `stop`."""
-        await self._server.wait_for_termination()
 
 
 def create_server(listen: str, services: Sequence[Service]) -> Server:

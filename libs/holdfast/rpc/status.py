@@ -12,6 +12,8 @@ from grpc_status import rpc_status
 
 from holdfast.errors import HoldfastError, Violation, error_for
 
+__all__ = ["DOMAIN", "error_from_rpc", "status_from_error"]
+
 DOMAIN = "holdfast"
 # gRPC's own words.
 _TOO_LARGE = re.compile(r"message larger than max \((\d+) vs\. (\d+)\)")

@@ -9,3 +9,5 @@ writer      saves snapshots beside the run
 saver       the process that hashes and writes them
 pace        when a periodic save is worth it
 """
+
+__all__: list[str] = []

@@ -32,7 +32,7 @@ _STOP_TYPES = {
     StopKind.CANCEL: checkpoint_pb2.CHECKPOINT_TYPE_CANCELLATION,
     StopKind.SHUTDOWN: checkpoint_pb2.CHECKPOINT_TYPE_SHUTDOWN,
 }
-_LOOK = 0.5  # seconds between two looks at the run's stop: a waiting run is alive, and says so by looking
+_POLL = 0.5  # seconds between two looks at the run's stop: a waiting run is alive, and says so by looking
 _FIRST_RETRY, _LAST_RETRY = 0.5, 8.0  # seconds between two tries, doubled from the one to the other
 
 
@@ -157,4 +157,4 @@ class FinalWrites:
             # The stop that began this write is no news; one that comes now ends the wait.
             if self._run.stop_requested is not stopping:
                 raise RunStopped("stopped while it waited for room in the store")
-            self._pause(min(left, _LOOK))
+            self._pause(min(left, _POLL))

@@ -16,6 +16,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+__all__ = ["Pace"]
+
 _SHARE = 10.0  # times what the last save took
 _YOUNG_SHARE = 2.0  # the same while the attempt is young
 _LONGEST = 60.0  # seconds that a slow or failing store may put a save off

@@ -3,7 +3,7 @@
 Owns that process and what is said to it; imports neither torch nor numpy nor protobuf, so that it starts at once.
 
 Request: one line of exact JSON, {"prefix", "manifest", "files": [[name, bytes], …]}, then the contents in that order.
-Answer: one line, {"written": {…}} or {"error": {…}} with the error's kind (see _told). One request at a time. When the
+Answer: one line, {"written": {…}} or {"error": {…}} with the error's kind (_fields). One request at a time. When the
 run closes its end, or dies, the saver finishes a save that it holds whole, drops half of one, and ends.
 """
 
@@ -24,6 +24,8 @@ from holdfast.artifacts import exact
 from holdfast.artifacts.manifest import Written, write_artifacts
 from holdfast.artifacts.store import Buffer, Parts, Store, open_store
 from holdfast.errors import StoreFull
+
+__all__ = ["Saver", "main", "serve", "start_saver"]
 
 _MAX_PARTS = 512  # per system call; Linux takes 1024
 # What else a caller may want to tell apart. All of them are OSErrors, as the store's failures are.
@@ -98,16 +100,16 @@ def serve(store: Store, connection: socket.socket) -> None:
             answer: dict[str, Any]
             try:
                 answer = {"written": asdict(write_artifacts(store, request["prefix"], files, request["manifest"]))}
-            except Exception as error:  # noqa: BLE001 - whatever the store raises is told to the run, which goes on
-                answer = {"error": _told(error)}
+            except Exception as error:  # noqa: BLE001 - whatever the store raises is reported to the run, which goes on
+                answer = {"error": _fields(error)}
             try:
                 connection.sendall(exact.dumps(answer) + b"\n")
             except ConnectionError:
                 return  # the run is gone; what was saved is found in the store
 
 
-def _told(error: Exception) -> dict[str, Any]:
-    """An error as the run is told it: its kind, not only its words."""
+def _fields(error: Exception) -> dict[str, Any]:
+    """An error as the run gets it: its kind, not only its words."""
     if isinstance(error, StoreFull):
         return {"full": [error.path, error.needed, error.free, error.problem]}
     with suppress(OSError):  # the log may lie on a disk that is full: the answer matters more
@@ -116,12 +118,12 @@ def _told(error: Exception) -> dict[str, Any]:
     return {"kind": type(error).__name__, "errno": number, "text": str(error) or type(error).__name__}
 
 
-def _raised(told: Mapping[str, Any]) -> Exception:
-    if "full" in told:
-        path, needed, free, problem = told["full"]
+def _raised(fields: Mapping[str, Any]) -> Exception:
+    if "full" in fields:
+        path, needed, free, problem = fields["full"]
         return StoreFull(path, needed, free, problem=problem)
-    error = _KINDS.get(told["kind"], OSError)(told["text"])
-    error.errno = told["errno"]
+    error = _KINDS.get(fields["kind"], OSError)(fields["text"])
+    error.errno = fields["errno"]
     return error
 
 

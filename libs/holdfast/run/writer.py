@@ -28,6 +28,8 @@ from holdfast.run.pace import Pace
 from holdfast.run.saver import Saver, start_saver
 from holdfast.v1 import checkpoint_pb2
 
+__all__ = ["CheckpointWriter"]
+
 log = structlog.get_logger()
 
 
@@ -69,7 +71,7 @@ class CheckpointWriter:
         self._closing = False
         # Of the periodic saves that failed in a row: how many, and what the last event said of them.
         self._failed = 0
-        self._told = ""
+        self._reported = ""
         self._thread = threading.Thread(target=self._work, name="checkpoint-writer", daemon=True)
         self._thread.start()
 
@@ -80,11 +82,6 @@ class CheckpointWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    @property
-    def busy(self) -> bool:
-        """Whether a save is under way."""
-        return self._busy
 
     def save(self, snapshot: Snapshot, kind: checkpoint_pb2.CheckpointType, *, wait: bool = False) -> None:
         """Hands a snapshot over. While one is being written, the newest waiting one replaces an older waiting one.
@@ -131,7 +128,7 @@ class CheckpointWriter:
             try:
                 self._write(job)
                 self._tell_recovery(job)
-            except Exception as error:  # noqa: BLE001 - a full disk or a bad state must not end the thread; it is told below
+            except Exception as error:  # noqa: BLE001 - a full disk or a bad state must not end the thread; it is reported below
                 job.error = error
                 if not job.awaited:
                     self._pace.failed()
@@ -186,7 +183,7 @@ class CheckpointWriter:
     def _tell_failure(self, job: _Job, error: Exception) -> None:
         """Once for as long as the same goes wrong: an hour on a full disk is one event, not thousands."""
         self._failed += 1
-        if self._told == type(error).__name__:
+        if self._reported == type(error).__name__:
             return
         self._told = type(error).__name__
         where = position(job.snapshot)
@@ -197,11 +194,11 @@ class CheckpointWriter:
             f"The checkpoint at {where} could not be saved to {self._store.url}: {str(error).rstrip('.')}. "
             "The run goes on; the previous checkpoint is still good."
             + ("" if isinstance(error, StoreFull) else " Check the store's space and rights."),
-            {"error": self._told, **(error.metadata if isinstance(error, HoldfastError) else {})},
+            {"error": self._reported, **(error.metadata if isinstance(error, HoldfastError) else {})},
         )
 
     def _tell_recovery(self, job: _Job) -> None:
-        failed, self._failed, self._told = self._failed, 0, ""
+        failed, self._failed, self._reported = self._failed, 0, ""
         if failed:
             where = position(job.snapshot)
             log.info("Checkpoints are saved again", at=where, failed=failed)

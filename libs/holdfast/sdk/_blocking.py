@@ -100,7 +100,7 @@ class Client:
 
     `target` is host:port; without it HOLDFAST_COORDINATOR, then what `holdfast up` started in the data directory, then
     127.0.0.1:7400. `patience` is for how many seconds a call goes on trying while the coordinator or its database is
-    away. Every method raises holdfast.errors.
+    unavailable. Every method raises holdfast.errors.
     """
 
     def __init__(self, target: str | None = None, *, patience: float = 10.0) -> None:

@@ -19,7 +19,7 @@ from holdfast.errors import HoldfastError, Unavailable
 from holdfast.rpc.channel import create_channel
 from holdfast.rpc.status import error_from_rpc
 
-__all__ = ["Calls"]
+__all__ = ["SLOW_DEADLINE", "Calls"]
 
 ResponseT = TypeVar("ResponseT")
 DEADLINE = 30.0  # seconds, one attempt
@@ -30,7 +30,7 @@ _BROKEN_STREAM = {grpc.StatusCode.CANCELLED, grpc.StatusCode.UNKNOWN, grpc.Statu
 class Calls:
     """One channel to one coordinator, and how calls on it are made.
 
-    `patience`: for how many seconds a call goes on trying while the coordinator or its database is away.
+    `patience`: for how many seconds a call goes on trying while the coordinator or its database is unavailable.
     """
 
     def __init__(self, target: str, *, patience: float) -> None:

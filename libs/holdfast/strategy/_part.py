@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-__all__ = ["Date", "Id", "Part", "Reference", "named"]
+__all__ = ["Date", "Fraction", "Id", "Part", "Reference", "named"]
 
 _DATE = re.compile(r"^\d{4}-\d{2}-\d{2}$")
 

@@ -15,6 +15,8 @@ import yaml
 
 from holdfast.errors import InvalidRequest, Violation
 
+__all__ = ["MAX_BYTES", "MAX_DEPTH", "MAX_VALUES", "read_text"]
+
 MAX_BYTES: Final = 200_000  # characters; a second's parsing. Strategies have a few thousand
 MAX_VALUES: Final = 50_000
 MAX_DEPTH: Final = 40

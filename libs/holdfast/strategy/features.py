@@ -16,6 +16,7 @@ __all__ = [
     "Indicator",
     "IndicatorInput",
     "Membership",
+    "NnInput",
     "Normalise",
     "PriceInput",
     "Transform",

@@ -11,6 +11,8 @@ from holdfast.kinds import position
 from holdfast.v1 import checkpoint_pb2, operation_pb2, worker_pb2
 from holdfast.worker.host.executor import Exit
 
+__all__ = ["Ending", "StopReason", "conclude", "describe"]
+
 
 class StopReason(Enum):
     """Who wants the run to stop; the value is the Failure's reason."""
@@ -29,7 +31,7 @@ class Ending:
 
     run: worker_pb2.RunRef
     # The run's own last message; None when it died without one.
-    told: worker_pb2.RunFinished | None
+    reported: worker_pb2.RunFinished | None
     exit: Exit
     stop: StopReason | None = None
     stop_text: str = ""
@@ -51,13 +53,14 @@ def conclude(ending: Ending) -> worker_pb2.RunFinished:
         finished.checkpoint.CopyFrom(ending.checkpoint)
     if ending.progress is not None:
         finished.progress.CopyFrom(ending.progress)
-    told = ending.told
-    if told is not None and told.outcome == worker_pb2.RUN_OUTCOME_COMPLETED and ending.stop is not StopReason.FENCED:
+    reported = ending.reported
+    completed = reported is not None and reported.outcome == worker_pb2.RUN_OUTCOME_COMPLETED
+    if reported is not None and completed and ending.stop is not StopReason.FENCED:
         finished.outcome = worker_pb2.RUN_OUTCOME_COMPLETED
-        if told.HasField("training_result"):
-            finished.training_result.CopyFrom(told.training_result)
-        if told.HasField("backtest_result"):
-            finished.backtest_result.CopyFrom(told.backtest_result)
+        if reported.HasField("training_result"):
+            finished.training_result.CopyFrom(reported.training_result)
+        if reported.HasField("backtest_result"):
+            finished.backtest_result.CopyFrom(reported.backtest_result)
         return finished
     if _was_stopped(ending):
         finished.outcome = worker_pb2.RUN_OUTCOME_CANCELLED
@@ -72,13 +75,13 @@ def _was_stopped(ending: Ending) -> bool:
     """Whether the run ended because somebody asked, not by itself. That it had stalled is a failure of its own."""
     if ending.stop is StopReason.STALLED:
         return False
-    if ending.told is not None and ending.told.outcome == worker_pb2.RUN_OUTCOME_CANCELLED:
+    if ending.reported is not None and ending.reported.outcome == worker_pb2.RUN_OUTCOME_CANCELLED:
         return True
     if ending.stop is None:
         return False
     if ending.stop is StopReason.FENCED or ending.not_started:
         return True
-    return ending.told is None and bool(ending.signals_sent) and _by_our_signal(ending)
+    return ending.reported is None and bool(ending.signals_sent) and _by_our_signal(ending)
 
 
 def _by_our_signal(ending: Ending) -> bool:
@@ -86,9 +89,9 @@ def _by_our_signal(ending: Ending) -> bool:
 
 
 def _stopped(ending: Ending) -> operation_pb2.Failure:
-    told = ending.told
+    reported = ending.reported
     reason = ending.stop or (
-        StopReason.SHUTDOWN if told is not None and told.failure.reason == "SHUTDOWN" else StopReason.CANCEL
+        StopReason.SHUTDOWN if reported is not None and reported.failure.reason == "SHUTDOWN" else StopReason.CANCEL
     )
     failure = operation_pb2.Failure(reason=reason.value)
     by_itself = told is not None or bool(ending.not_started)
@@ -122,12 +125,12 @@ def _failed(ending: Ending) -> operation_pb2.Failure:
         failure.reason = "RUN_NOT_STARTED"
         failure.message = ending.not_started
     elif ending.stop is StopReason.STALLED and (
-        ending.told is None or ending.told.outcome == worker_pb2.RUN_OUTCOME_CANCELLED
+        ending.reported is None or ending.reported.outcome == worker_pb2.RUN_OUTCOME_CANCELLED
     ):
         _stalled(ending, failure)
-    elif ending.told is not None:
-        failure.reason = ending.told.failure.reason or "RUN_RAISED"
-        failure.message = ending.told.failure.message
+    elif ending.reported is not None:
+        failure.reason = ending.reported.failure.reason or "RUN_RAISED"
+        failure.message = ending.reported.failure.message
     else:
         failure.reason = "RUN_DIED"
         failure.exit_code = ending.exit.code
@@ -140,7 +143,7 @@ def _failed(ending: Ending) -> operation_pb2.Failure:
 
 def _stalled(ending: Ending, failure: operation_pb2.Failure) -> None:
     failure.reason = StopReason.STALLED.value
-    if ending.told is not None:
+    if ending.reported is not None:
         how = "It was asked to stop and did"
     elif ending.exit.held:
         how = "It was killed"

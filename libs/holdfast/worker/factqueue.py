@@ -15,6 +15,8 @@ import structlog
 from holdfast.v1 import worker_pb2
 from holdfast.worker.outbox import Outbox
 
+__all__ = ["CHECKPOINTS_KEPT", "NOTICES_KEPT", "OUTBOX_SECONDS", "Facts"]
+
 log = structlog.get_logger()
 
 CHECKPOINTS_KEPT = 2  # of one run: as many as the coordinator keeps
@@ -72,7 +74,7 @@ class FactQueue:
             async with asyncio.timeout(OUTBOX_SECONDS):
                 await asyncio.to_thread(self._outbox.put, finished)
         except (OSError, TimeoutError) as error:
-            # Told from memory all the same: a full or dead disk must not keep the operation from its end.
+            # Reported from memory all the same: a full or dead disk must not keep the operation from its end.
             log.error("Outbox cannot be written; the end is kept in memory only", error=repr(error))
         self._add_end(finished)
 

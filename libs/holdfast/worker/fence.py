@@ -11,6 +11,8 @@ import secrets
 
 from holdfast.errors import LostRace
 
+__all__ = ["UNPROVEN", "Fence"]
+
 UNPROVEN = "COORDINATOR_UNPROVEN"
 
 

@@ -22,6 +22,8 @@ from holdfast.worker.host.executor import Executor, Exit, RunProcess
 from holdfast.worker.stall import Vigil, position
 from holdfast.worker.stopping import Patience, StopPlan, held_by_the_kernel, kill
 
+__all__ = ["RunHandle"]
+
 log = structlog.get_logger()
 
 _LEAVE_SECONDS = 5.0  # between a run's last word and its process's end; then it is killed
@@ -60,7 +62,7 @@ class RunHandle:
         self._timers: list[asyncio.TimerHandle] = []
         self._process: RunProcess | None = None
         self._launch: asyncio.Task[RunProcess] | None = None
-        self._told: worker_pb2.RunFinished | None = None
+        self._reported: worker_pb2.RunFinished | None = None
 
     def state(self) -> worker_pb2.RunState:
         """What a registration says of it."""
@@ -136,7 +138,7 @@ class RunHandle:
         return conclude(
             Ending(
                 run=self.ref,
-                told=self._told,
+                reported=self._reported,
                 exit=ended,
                 stop=self.stopping,
                 stop_text=self._stop_text,
@@ -185,7 +187,7 @@ class RunHandle:
             self._patience.stall,
             process,
             self._log_path,
-            needed=lambda: self.stopping is None and self._told is None,
+            needed=lambda: self.stopping is None and self._reported is None,
             where=lambda: position(self.progress),
             tell=self._tell_event,
             give_up=lambda text: self.stop(StopReason.STALLED, self._patience.stalled_plan, text),
@@ -247,7 +249,7 @@ class RunHandle:
         elif fact == "notice":
             message.notice.run.CopyFrom(self.ref)
         elif fact == "run_finished":
-            self._told = message.run_finished
+            self._reported = message.run_finished
             return
         else:
             log.error("Run said what a run may not say", fact=fact, **self._words())

@@ -16,6 +16,8 @@ from holdfast.errors import NotPossible
 from holdfast.settings import Settings
 from holdfast.v1 import worker_pb2
 
+__all__ = ["Identity", "identify", "own_directory"]
+
 _KINDS = {"trainer": worker_pb2.WORKER_KIND_TRAINER, "backtester": worker_pb2.WORKER_KIND_BACKTESTER}
 
 

@@ -14,6 +14,8 @@ import structlog
 
 from holdfast.worker import runlogs
 
+__all__ = ["LOOK_SECONDS", "LogKeeper"]
+
 log = structlog.get_logger()
 
 LOOK_SECONDS = 0.25  # a run that prints as fast as it can writes some tens of MiB meanwhile
@@ -27,7 +29,7 @@ class LogKeeper:
         # Two parts: the log, and the older one beside it.
         self._part = max_bytes // 2
         self._before: set[Path] = set()
-        self._told: set[Path] = set()
+        self._warned: set[Path] = set()
 
     async def keep(self) -> None:
         """For ever."""
@@ -44,7 +46,7 @@ class LogKeeper:
             except OSError as error:
                 log.warning("Run log cannot be cut", path=str(path), error=repr(error))
                 continue
-            if cut and path not in self._told:
-                self._told.add(path)
+            if cut and path not in self._warned:
+                self._warned.add(path)
                 log.warning("Run log is cut; only its newest part stays", path=str(path), part_bytes=self._part)
-        self._before, self._told = living, self._told & living
+        self._before, self._warned = living, self._warned & living

@@ -28,6 +28,8 @@ from holdfast.worker.stall import StallLimit
 from holdfast.worker.stopping import Patience, StopPlan
 from holdfast.worker.stream import SupervisionStream
 
+__all__ = ["main"]
+
 log = structlog.get_logger()
 
 _ANY_PORT = "127.0.0.1:0"

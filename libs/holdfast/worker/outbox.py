@@ -15,6 +15,8 @@ from google.protobuf.message import DecodeError
 
 from holdfast.v1 import worker_pb2
 
+__all__ = ["Outbox"]
+
 log = structlog.get_logger()
 
 _MAGIC = b"holdfast-end-1\n"

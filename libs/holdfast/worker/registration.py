@@ -21,6 +21,8 @@ from holdfast.worker.identity import Identity
 from holdfast.worker.slots import Slots
 from holdfast.worker.stream import SupervisionStream
 
+__all__ = ["Registration"]
+
 log = structlog.get_logger()
 
 _CALL_SECONDS = 4.0
@@ -107,7 +109,7 @@ class Registration:
         )
 
     def _request(self) -> coordinator_service_pb2.RegisterWorkerRequest:
-        told, claimed = _fitting(self._facts.ends())
+        reported, claimed = _fitting(self._facts.ends())
         return coordinator_service_pb2.RegisterWorkerRequest(
             worker_id=self._identity.worker_id,
             incarnation=self._identity.incarnation,
@@ -116,7 +118,7 @@ class Registration:
             slots=self._slots.capacity,
             capabilities=self._executor.capabilities,
             current_runs=[*self._slots.states(), *claimed],
-            finished_runs=told,
+            finished_runs=reported,
             fingerprint=dict(self._executor.fingerprint),
             version=__version__,
             draining=self._slots.draining,
@@ -135,15 +137,15 @@ class Registration:
 def _fitting(ends: Sequence[worker_pb2.RunFinished]) -> tuple[list[worker_pb2.RunFinished], list[worker_pb2.RunState]]:
     """The ends that a registration tells, and the others as runs that it claims: those come with the stream.
 
-    Neither told nor claimed, they would be buried before they are heard.
+    Neither reported nor claimed, they would be declared orphans before they are heard.
     """
-    told: list[worker_pb2.RunFinished] = []
+    reported: list[worker_pb2.RunFinished] = []
     claimed: list[worker_pb2.RunState] = []
     size = 0
     for finished in ends:
         size += finished.ByteSize()
         if size <= _ENDS_BYTES:
-            told.append(finished)
+            reported.append(finished)
         else:
             claimed.append(worker_pb2.RunState(run=finished.run))
-    return told, claimed
+    return reported, claimed

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import structlog
 
+__all__ = ["TAIL_LINES", "out_of_memory_kills", "path_of", "prune", "rotate", "tail"]
+
 log = structlog.get_logger()
 
 TAIL_LINES = 40

@@ -21,6 +21,8 @@ from holdfast.worker.identity import Identity
 from holdfast.worker.slots import Slots
 from holdfast.worker.stream import SupervisionStream
 
+__all__ = ["BacktesterServicer", "TrainerServicer", "WorkerServicer", "make_service"]
+
 
 class WorkerServicer:
     """Admits what the proven coordinator asks for, and hands it to slots and stream."""

@@ -10,9 +10,11 @@ from holdfast.worker.factqueue import FactQueue
 from holdfast.worker.slots import Slots
 from holdfast.worker.stream import SupervisionStream
 
+__all__ = ["shut_down"]
+
 log = structlog.get_logger()
 
-_AWAY_SECONDS = 2.0  # for a coordinator that is away; the outbox keeps what it did not get
+_UNAVAILABLE_SECONDS = 2.0  # for a coordinator that is unavailable; the outbox keeps what it did not get
 _GOODBYE = 0.9  # of the grace, when delivery is given up
 
 
@@ -51,8 +53,8 @@ async def _delivered(facts: FactQueue, supervision: SupervisionStream, force_sto
     away_since: float | None = None
     while not facts.delivered.is_set() and not force_stop.is_set():
         away_since = None if supervision.connected.is_set() else (away_since or loop.time())
-        if away_since is not None and loop.time() - away_since > _AWAY_SECONDS:
-            log.warning("Coordinator is away; ends wait in the outbox for the next start", ends=len(facts.ends()))
+        if away_since is not None and loop.time() - away_since > _UNAVAILABLE_SECONDS:
+            log.warning("Coordinator unavailable; ends wait in the outbox for the next start", ends=len(facts.ends()))
             return
         waiting = [asyncio.create_task(event.wait()) for event in (facts.delivered, force_stop)]
         try:

@@ -20,6 +20,8 @@ from holdfast.worker.handle import RunHandle
 from holdfast.worker.host.executor import Executor
 from holdfast.worker.stopping import AT_ONCE, Patience, StopPlan
 
+__all__ = ["Slots", "WorkerConfig"]
+
 log = structlog.get_logger()
 
 _OPERATION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")

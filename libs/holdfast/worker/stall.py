@@ -23,9 +23,11 @@ from holdfast.v1 import operation_pb2
 from holdfast.worker.host import procfs, wire
 from holdfast.worker.host.executor import RunProcess
 
+__all__ = ["NO_LIMIT", "WARNING_SHARE", "Silence", "StallLimit", "Turn", "Vigil", "position", "seconds_in_words"]
+
 log = structlog.get_logger()
 
-WARNING_SHARE = 0.1  # of the limit: then a person is told
+WARNING_SHARE = 0.1  # of the limit: then a person is warned
 _LOOKS = 50  # in one limit, at least; one a second is enough for long ones
 _LOG_SECONDS = 2.0  # for one line into the run's log; its file system may be what hangs
 
@@ -73,7 +75,7 @@ class Silence:
             self._signs, self.seconds, self._warned = signs, 0.0, False
             if not warned:
                 return None
-            # A run that is silent by nature is told of a few times, not at every unit for hours.
+            # A run that is silent by nature is reported a few times, not at every unit for hours.
             self._warns_at = max(self._warns_at, 2 * lasted)
             return Turn.BACK, lasted
         self.seconds += elapsed
@@ -115,9 +117,9 @@ class Vigil:
         while self._limit.seconds and self._needed():
             await self._sleep(self._limit.interval)
             if self._needed():
-                await self._look()
+                await self._check()
 
-    async def _look(self) -> None:
+    async def _check(self) -> None:
         found = self._silence.look(self._clock(), self._process.pulse.signs)
         if found is None:
             return

@@ -12,6 +12,8 @@ from holdfast.worker.host import procfs
 from holdfast.worker.host.executor import Exit, RunProcess
 from holdfast.worker.stall import NO_LIMIT, StallLimit
 
+__all__ = ["AT_ONCE", "HELD_SECONDS", "Patience", "StopPlan", "held_by_the_kernel", "kill"]
+
 log = structlog.get_logger()
 
 # Between SIGKILL and the end that is reported without the process's: the kernel may hold a dead process for ever.

@@ -21,6 +21,8 @@ from holdfast.worker.handle import RunHandle
 from holdfast.worker.identity import Identity
 from holdfast.worker.slots import Slots
 
+__all__ = ["Session", "Supervision"]
+
 log = structlog.get_logger()
 
 _INTRODUCTION_SECONDS = 2.0

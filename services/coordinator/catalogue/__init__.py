@@ -1,1 +1,3 @@
 """The catalogue of checkpoints, and its clean-up."""
+
+__all__: list[str] = []

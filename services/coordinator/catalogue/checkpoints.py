@@ -30,6 +30,8 @@ from holdfast.services.coordinator.operations.store import Store
 from holdfast.services.coordinator.postgres.pool import Database
 from holdfast.v1 import checkpoint_pb2
 
+__all__ = ["KEEP", "Checkpoint", "Checkpoints"]
+
 log = structlog.get_logger()
 
 KEEP = 2  # so that a bad newest one falls back to the last good one
@@ -125,7 +127,7 @@ class Checkpoints:
 
         Or of later ones: the database was restored from a backup that is older than the store.
 
-        Returns the newest when one was found. Never raises for a store that is away: what is known then has to do.
+        Returns the newest when one was found. Never raises for an unavailable store: what is known then has to do.
         """
         try:
             found = await asyncio.to_thread(discover_checkpoints, self.artifacts, operation.id)

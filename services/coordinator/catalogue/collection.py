@@ -17,6 +17,8 @@ from holdfast.artifacts.store import Store
 from holdfast.services.coordinator.operations.lifecycle import ENDED, Status
 from holdfast.services.coordinator.operations.records import result_path
 
+__all__ = ["YOUNG", "Found", "Known", "collectable", "directories"]
+
 YOUNG = 3600.0  # seconds; a directory younger than this may be waiting for its row
 
 

@@ -16,6 +16,8 @@ from holdfast.artifacts.store import Store
 from holdfast.errors import NotPossible, Unavailable
 from holdfast.services.coordinator.postgres.pool import Database, masked
 
+__all__ = ["adopt", "pair"]
+
 log = structlog.get_logger()
 
 

@@ -11,6 +11,8 @@ from datetime import UTC, date, datetime, timedelta
 from holdfast.artifacts.identity import owner_of
 from holdfast.artifacts.store import Store
 
+__all__ = ["ROOT", "Held", "held", "overdue", "put", "remove"]
+
 ROOT = "quarantine"
 
 

@@ -21,6 +21,8 @@ from holdfast.services.coordinator.operations.lifecycle import ENDED
 from holdfast.services.coordinator.operations.store import Store
 from holdfast.services.coordinator.postgres.pool import Database
 
+__all__ = ["LED_BEFORE", "REQUESTS_REMEMBERED", "Sweep", "Swept"]
+
 log = structlog.get_logger()
 
 # Workers that were away, and facts in their outboxes, have come back by then; a person has seen what is wrong.

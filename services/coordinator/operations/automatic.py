@@ -19,6 +19,8 @@ from holdfast.services.coordinator.operations.store import Store
 from holdfast.services.coordinator.operations.transitions import Request, Transitions
 from holdfast.services.coordinator.postgres.pool import Database
 
+__all__ = ["FIRST_DELAY", "IDLE_ATTEMPTS", "LONGEST_SLEEP", "NOBODY", "RETRY", "AutomaticResume"]
+
 log = structlog.get_logger()
 
 FIRST_DELAY = 2.0  # seconds, doubled with every automatic resume

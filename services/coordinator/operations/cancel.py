@@ -21,6 +21,8 @@ from holdfast.services.coordinator.workers.links import Links
 from holdfast.services.coordinator.workers.registry import Registry
 from holdfast.v1 import worker_pb2
 
+__all__ = ["PATIENCE_WITHOUT_RUN", "RETRY", "Canceller"]
+
 log = structlog.get_logger()
 
 RETRY = 1.0  # seconds between repetitions of a command that the worker has not obeyed yet

@@ -10,6 +10,8 @@ from typing import Any
 
 from holdfast.services.coordinator.operations.records import Event, Operation
 
+__all__ = ["Changes", "Listener", "Viewer"]
+
 Listener = Callable[[Operation, Event], None]
 Viewer = Callable[[Operation], None]
 

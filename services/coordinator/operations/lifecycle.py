@@ -22,12 +22,13 @@ from types import MappingProxyType
 __all__ = [
     "ENDED",
     "LIVE",
+    "ONLY_ORPHANS",
     "QUEUED",
+    "RAISES_ATTEMPT",
     "RESUMABLE",
     "TRANSITIONS",
     "Cause",
     "Status",
-    "is_legal",
     "sources",
     "targets",
 ]
@@ -133,8 +134,3 @@ def sources(cause: Cause, target: Status | None = None) -> list[Status]:
 def targets(cause: Cause, source: Status) -> frozenset[Status]:
     """Where `cause` may take an operation that stands at `source`; empty when it may not."""
     return TRANSITIONS[cause].get(source, frozenset())
-
-
-def is_legal(source: Status, cause: Cause, target: Status) -> bool:
-    """Whether `cause` may move an operation from `source` to `target`."""
-    return target in targets(cause, source)

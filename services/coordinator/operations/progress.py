@@ -14,6 +14,8 @@ from holdfast.services.coordinator.operations.records import serialized
 from holdfast.services.coordinator.operations.store import Store
 from holdfast.v1 import operation_pb2
 
+__all__ = ["FLUSH_INTERVAL", "OnProgress", "ProgressBoard"]
+
 log = structlog.get_logger()
 
 FLUSH_INTERVAL = 1.0  # seconds
@@ -28,7 +30,7 @@ class ProgressBoard:
         self._store = store
         self.on_progress: list[OnProgress] = []
         self._on_stale = on_stale
-        # Attempt, progress, and the worker that told it.
+        # Attempt, progress, and the worker that reported it.
         self._newest: dict[str, tuple[int, operation_pb2.Progress, str]] = {}
         self._unsaved: set[str] = set()
         self._something = asyncio.Event()

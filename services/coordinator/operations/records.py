@@ -24,7 +24,6 @@ class Operation:
     status: Status
     attempt: int
     max_attempts: int
-    automatic_resumes: int
     automatic_resume_time: datetime | None
     spec: bytes
     strategy_name: str
@@ -38,7 +37,6 @@ class Operation:
     result: bytes | None
     failure: bytes | None
     failure_reason: str
-    cancelled_by_user: bool
     resume_time: datetime | None
     last_sequence: int
     requeues: int
@@ -56,7 +54,6 @@ class Operation:
             status=Status(row["status"]),
             attempt=row["attempt"],
             max_attempts=row["max_attempts"],
-            automatic_resumes=row["automatic_resumes"],
             automatic_resume_time=row["automatic_resume_time"],
             spec=row["spec"],
             strategy_name=row["strategy_name"],
@@ -70,7 +67,6 @@ class Operation:
             result=row["result"],
             failure=row["failure"],
             failure_reason=row["failure_reason"] or "",
-            cancelled_by_user=row["cancel_time"] is not None,
             resume_time=row["resume_time"],
             last_sequence=row["last_sequence"],
             requeues=row["requeues"],
@@ -205,7 +201,7 @@ def checkpoint_from_row(row: Any) -> checkpoint_pb2.Checkpoint:
 
 
 def checkpoint_ref(checkpoint: checkpoint_pb2.Checkpoint) -> checkpoint_pb2.CheckpointRef:
-    """The whole reference, as a worker is told it."""
+    """The whole reference, as a worker gets it."""
     return checkpoint_pb2.CheckpointRef(
         checkpoint_id=checkpoint.checkpoint_id, uri=checkpoint.checkpoint_id, manifest_digest=checkpoint.manifest_digest
     )

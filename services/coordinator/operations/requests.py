@@ -12,6 +12,8 @@ from holdfast.services.coordinator.operations.records import serialized
 from holdfast.services.coordinator.operations.store import Store
 from holdfast.services.coordinator.operations.transitions import Request
 
+__all__ = ["Answer", "answered", "asked"]
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:

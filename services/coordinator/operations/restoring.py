@@ -12,6 +12,8 @@ from holdfast.services.coordinator.catalogue.checkpoints import Checkpoints
 from holdfast.services.coordinator.operations.store import Store
 from holdfast.services.coordinator.operations.transitions import Transitions
 
+__all__ = ["raise_attempts"]
+
 log = structlog.get_logger()
 
 

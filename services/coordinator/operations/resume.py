@@ -33,6 +33,8 @@ from holdfast.services.coordinator.operations.transitions import Request, Transi
 from holdfast.strategy import parse_strategy
 from holdfast.v1 import checkpoint_pb2
 
+__all__ = ["CONCURRENT", "Resumed", "Resuming"]
+
 log = structlog.get_logger()
 
 # A call that comes so soon after another resume won was concurrent with it, as its caller sees it.
@@ -141,7 +143,7 @@ class Resuming:
         return Resumed(operation, checkpoint)
 
     async def _choose(self, operation: Operation, named: checkpoint_pb2.CheckpointRef | None) -> Checkpoint:
-        """The named one if it verifies, else the newest that does; what does not is marked and told."""
+        """The named one if it verifies, else the newest that does; what does not is marked and recorded."""
         if named is not None and (named.checkpoint_id or named.uri):
             return await self._named(operation, named)
         await self._checkpoints.discover(operation)

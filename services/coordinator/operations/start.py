@@ -23,6 +23,8 @@ from holdfast.services.coordinator.operations.transitions import Request
 from holdfast.strategy import Strategy, parse_strategy
 from holdfast.v1 import coordinator_service_pb2, operation_pb2
 
+__all__ = ["MAX_ATTEMPTS", "Starting"]
+
 log = structlog.get_logger()
 
 MAX_ATTEMPTS = 1000
@@ -134,7 +136,7 @@ class Starting:
         return newest
 
     async def _check_market(self, strategy: Strategy, start: date, end: date) -> None:
-        """Workers check again: here only, so that a wrong symbol is told before anything is written."""
+        """Workers check again: here only, so that a wrong symbol is refused before anything is written."""
         data = strategy.data
         if not self._market.directory.is_dir():
             return

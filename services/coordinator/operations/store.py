@@ -17,6 +17,8 @@ from holdfast.services.coordinator.operations.transitions import Details, Reques
 from holdfast.services.coordinator.postgres.pool import Database
 from holdfast.services.coordinator.postgres.queries import statement
 
+__all__ = ["Filter", "NewOperation", "Store"]
+
 
 @dataclass(frozen=True, slots=True)
 class NewOperation:

@@ -20,6 +20,19 @@ from holdfast.services.coordinator.postgres.queries import statement
 from holdfast.services.coordinator.workers import backoff
 from holdfast.v1 import operation_pb2, worker_pb2
 
+__all__ = [
+    "DATABASE_BEHIND",
+    "ORPHANED",
+    "Details",
+    "Request",
+    "Transitions",
+    "is_recorded",
+    "plain_details",
+    "queue_status",
+    "result_of",
+    "status_names",
+]
+
 ORPHANED = "ORPHANED"
 # A worker ran what a restored database does not know.
 DATABASE_BEHIND = "DATABASE_BEHIND"

@@ -20,6 +20,8 @@ from holdfast.services.coordinator.postgres.patience import patient
 from holdfast.services.coordinator.postgres.pool import Database
 from holdfast.v1 import coordinator_service_pb2, operation_pb2
 
+__all__ = ["LONGEST_BACKLOG", "LOOK_AGAIN", "PAGE", "Update", "Watch", "is_over"]
+
 Update = coordinator_service_pb2.WatchOperationResponse
 
 # A watcher that is slower than this reads the rest from PostgreSQL later instead of filling memory.
@@ -79,7 +81,7 @@ class Watch:
             yield Update(operation=self._message(operation))
             last = after
             watcher.must_read = True
-            told = operation.last_sequence
+            sent = operation.last_sequence
             status = operation.status
             while True:
                 if watcher.must_read:
@@ -93,9 +95,9 @@ class Watch:
                     if operation.last_sequence > last and after <= operation.last_sequence:
                         watcher.must_read = True
                         continue
-                    if operation.last_sequence > told and operation.status != status:
+                    if operation.last_sequence > sent and operation.status != status:
                         yield Update(operation=self._message(operation))
-                    told, status = max(told, operation.last_sequence), operation.status
+                    sent, status = max(sent, operation.last_sequence), operation.status
                     if replay_only:
                         return
                 while watcher.live:
@@ -107,9 +109,9 @@ class Watch:
                         break
                     last = event.sequence
                     yield Update(event=event.to_message())
-                    if event.sequence > told and operation.status != status:
+                    if event.sequence > sent and operation.status != status:
                         yield Update(operation=self._message(operation))
-                    told, status = max(told, event.sequence), operation.status
+                    sent, status = max(sent, event.sequence), operation.status
                 if watcher.must_read:
                     continue
                 if is_over(operation):

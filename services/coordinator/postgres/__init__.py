@@ -1,1 +1,3 @@
 """PostgreSQL: the pool, the queries, the schema, leadership."""
+
+__all__: list[str] = []

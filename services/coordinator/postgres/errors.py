@@ -11,6 +11,8 @@ from enum import Enum
 import asyncpg
 from asyncpg import exceptions as pg
 
+__all__ = ["CAUGHT", "TABLE", "Kind", "classify"]
+
 
 class Kind(Enum):
     """What follows from an error."""

@@ -21,6 +21,8 @@ from holdfast.services.coordinator.postgres.errors import CAUGHT
 from holdfast.services.coordinator.postgres.pool import CONNECT_TIMEOUT, Database
 from holdfast.services.coordinator.postgres.queries import statement
 
+__all__ = ["CHECK_INTERVAL", "LEADER_LOCK", "PATIENCE", "RETRY_INTERVAL", "Leadership"]
+
 log = structlog.get_logger()
 
 LEADER_LOCK = 0x686F6C6466617375

@@ -10,6 +10,8 @@ from holdfast.errors import NotPossible
 from holdfast.services.coordinator.postgres.pool import Database
 from holdfast.services.coordinator.postgres.queries import SQL
 
+__all__ = ["DIRECTORY", "MIGRATION_LOCK", "migrate"]
+
 log = structlog.get_logger()
 
 # Any number that no other user of the database takes: "holdfast" in ASCII.

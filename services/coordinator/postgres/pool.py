@@ -22,6 +22,23 @@ from holdfast.services.coordinator.postgres.health import Health
 from holdfast.services.coordinator.postgres.patience import PATIENCE
 from holdfast.services.coordinator.postgres.queries import statement
 
+__all__ = [
+    "COMMAND_TIMEOUT",
+    "CONNECT_TIMEOUT",
+    "LONGEST_WAIT",
+    "OLDEST_SERVER",
+    "POOL_SIZE",
+    "QUIET",
+    "REQUEST_PATIENCE",
+    "Connection",
+    "ConnectionLost",
+    "Database",
+    "Health",
+    "T",
+    "domain_error",
+    "masked",
+]
+
 log = structlog.get_logger()
 
 T = TypeVar("T")
@@ -39,7 +56,7 @@ _DOMAIN_ERRORS: dict[str, tuple[str, str]] = {
     "attempts_pkey": ("This attempt was claimed already.", "STALE_ATTEMPT"),
     "attempts_one_live": ("Another attempt of this operation is live.", "STALE_ATTEMPT"),
     "requests_pkey": ("Another call with this request_id was first.", "REQUEST_REPEATED"),
-    "checkpoints_pkey": ("This checkpoint was told at the same moment on another way.", "CHECKPOINT_EXISTS"),
+    "checkpoints_pkey": ("This checkpoint was recorded at the same moment on another way.", "CHECKPOINT_EXISTS"),
     "operations_pkey": ("An operation with this id exists.", "OPERATION_EXISTS"),
 }
 
@@ -66,7 +83,7 @@ class Database:
         try:
             pool = await asyncpg.create_pool(
                 url,
-                min_size=0,  # nothing to restore, and to complain about, while the server is away
+                min_size=0,  # nothing to restore, and to complain about, while the server is unavailable
                 max_size=POOL_SIZE,
                 timeout=CONNECT_TIMEOUT,
                 command_timeout=COMMAND_TIMEOUT,

@@ -13,6 +13,8 @@ from typing import Any, Final
 
 from holdfast.errors import InternalError
 
+__all__ = ["SQL", "query"]
+
 SQL = Path(__file__).parent / "sql"
 _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 

@@ -15,6 +15,8 @@ from holdfast.services.coordinator.rpc.validation import Fields
 from holdfast.v1 import checkpoint_service_pb2 as pb
 from holdfast.v1 import checkpoint_service_pb2_grpc
 
+__all__ = ["DEFAULT_PAGE", "NAME", "CheckpointServicer"]
+
 DEFAULT_PAGE = 100
 NAME = "holdfast.v1.CheckpointService"
 
@@ -28,7 +30,6 @@ class CheckpointServicer(checkpoint_service_pb2_grpc.CheckpointServiceServicer):
         self._sweep = sweep
 
     async def GetCheckpoint(self, request: pb.GetCheckpointRequest, context: Any) -> pb.GetCheckpointResponse:  # noqa: N802
-        """See the proto."""
         with Fields() as fields:
             fields.checkpoint_id("checkpoint_id", request.checkpoint_id, optional=True)
             fields.identifier("operation_id", request.operation_id, optional=bool(request.checkpoint_id))
@@ -45,7 +46,6 @@ class CheckpointServicer(checkpoint_service_pb2_grpc.CheckpointServiceServicer):
         return pb.GetCheckpointResponse(checkpoint=operation.checkpoint)
 
     async def ListCheckpoints(self, request: pb.ListCheckpointsRequest, context: Any) -> pb.ListCheckpointsResponse:  # noqa: N802
-        """See the proto."""
         with Fields() as fields:
             fields.identifier("operation_id", request.operation_id, optional=True)
             fields.page_size(request.page_size)
@@ -63,20 +63,17 @@ class CheckpointServicer(checkpoint_service_pb2_grpc.CheckpointServiceServicer):
         )
 
     async def VerifyCheckpoint(self, request: pb.VerifyCheckpointRequest, context: Any) -> pb.VerifyCheckpointResponse:  # noqa: N802
-        """See the proto."""
         checkpoint_id = _checked(request.checkpoint_id)
         problems, size = await self._checkpoints.verify(await self._checkpoints.get(checkpoint_id))
         return pb.VerifyCheckpointResponse(valid=not problems, problems=problems, bytes_read=size)
 
     async def DeleteCheckpoint(self, request: pb.DeleteCheckpointRequest, context: Any) -> pb.DeleteCheckpointResponse:  # noqa: N802
-        """See the proto."""
         freed = await self._checkpoints.delete(_checked(request.checkpoint_id))
         return pb.DeleteCheckpointResponse(bytes_freed=freed)
 
     async def CleanUpCheckpoints(  # noqa: N802
         self, request: pb.CleanUpCheckpointsRequest, context: Any
     ) -> pb.CleanUpCheckpointsResponse:
-        """See the proto."""
         with Fields() as fields:
             fields.at_least("max_age_days", request.max_age_days, 0, 100_000)
         swept = await self._sweep.once(request.max_age_days, dry_run=request.dry_run)
@@ -93,7 +90,6 @@ class CheckpointServicer(checkpoint_service_pb2_grpc.CheckpointServiceServicer):
     async def GetCheckpointStats(  # noqa: N802
         self, request: pb.GetCheckpointStatsRequest, context: Any
     ) -> pb.GetCheckpointStatsResponse:
-        """See the proto."""
         total, by_type = await self._checkpoints.stats()
         held = await self._sweep.quarantined()
         last = self._sweep.last_time

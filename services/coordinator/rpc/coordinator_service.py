@@ -32,9 +32,11 @@ from holdfast.services.coordinator.workers.worker import RUNS
 from holdfast.v1 import coordinator_service_pb2 as pb
 from holdfast.v1 import coordinator_service_pb2_grpc, operation_pb2
 
+__all__ = ["DEFAULT_PAGE", "NAME", "STATUS_TIMEOUT", "CoordinatorServicer"]
+
 DEFAULT_PAGE = 50
 NAME = "holdfast.v1.CoordinatorService"
-# A person waits: a database that takes longer to count is as good as away, and the answer says so.
+# A person waits: a database that takes longer to count is as good as unavailable, and the answer says so.
 STATUS_TIMEOUT = 2.0  # seconds
 
 
@@ -77,7 +79,6 @@ class CoordinatorServicer(coordinator_service_pb2_grpc.CoordinatorServiceService
         self.draining = False
 
     async def StartTraining(self, request: pb.StartTrainingRequest, context: Any) -> pb.StartTrainingResponse:  # noqa: N802
-        """See the proto."""
         self._refuse_while_draining()
         with Fields() as fields:
             fields.start(request)
@@ -86,7 +87,6 @@ class CoordinatorServicer(coordinator_service_pb2_grpc.CoordinatorServiceService
         return pb.StartTrainingResponse(operation=self._message(await self._starting.training(request)))
 
     async def StartBacktest(self, request: pb.StartBacktestRequest, context: Any) -> pb.StartBacktestResponse:  # noqa: N802
-        """See the proto."""
         self._refuse_while_draining()
         spec = request.spec
         with Fields() as fields:
@@ -100,13 +100,11 @@ class CoordinatorServicer(coordinator_service_pb2_grpc.CoordinatorServiceService
         return pb.StartBacktestResponse(operation=self._message(await self._starting.backtest(request)))
 
     async def GetOperation(self, request: pb.GetOperationRequest, context: Any) -> pb.GetOperationResponse:  # noqa: N802
-        """See the proto."""
         with Fields() as fields:
             fields.identifier("operation_id", request.operation_id)
         return pb.GetOperationResponse(operation=self._message(await self._store.get(request.operation_id)))
 
     async def ListOperations(self, request: pb.ListOperationsRequest, context: Any) -> pb.ListOperationsResponse:  # noqa: N802
-        """See the proto."""
         with Fields() as fields:
             fields.page_size(request.page_size)
             fields.known("statuses", list(request.statuses), operation_pb2.OperationStatus)
@@ -131,7 +129,6 @@ class CoordinatorServicer(coordinator_service_pb2_grpc.CoordinatorServiceService
     async def WatchOperation(  # noqa: N802
         self, request: pb.WatchOperationRequest, context: Any
     ) -> AsyncIterator[pb.WatchOperationResponse]:
-        """See the proto."""
         with Fields() as fields:
             fields.identifier("operation_id", request.operation_id)
             fields.at_least("after_sequence", request.after_sequence, 0, 2**63 - 1)
@@ -140,7 +137,6 @@ class CoordinatorServicer(coordinator_service_pb2_grpc.CoordinatorServiceService
             yield update
 
     async def CancelOperation(self, request: pb.CancelOperationRequest, context: Any) -> pb.CancelOperationResponse:  # noqa: N802
-        """See the proto."""
         with Fields() as fields:
             fields.identifier("operation_id", request.operation_id)
             fields.text("reason", request.reason)
@@ -148,7 +144,6 @@ class CoordinatorServicer(coordinator_service_pb2_grpc.CoordinatorServiceService
         return pb.CancelOperationResponse(operation=self._message(operation))
 
     async def ResumeOperation(self, request: pb.ResumeOperationRequest, context: Any) -> pb.ResumeOperationResponse:  # noqa: N802
-        """See the proto."""
         self._refuse_while_draining()
         with Fields() as fields:
             fields.identifier("operation_id", request.operation_id)
@@ -164,7 +159,6 @@ class CoordinatorServicer(coordinator_service_pb2_grpc.CoordinatorServiceService
         return pb.ResumeOperationResponse(operation=self._message(resumed.operation), checkpoint=resumed.checkpoint)
 
     async def RegisterWorker(self, request: pb.RegisterWorkerRequest, context: Any) -> pb.RegisterWorkerResponse:  # noqa: N802
-        """See the proto."""
         self._refuse_while_draining()
         with Fields() as fields:
             fields.identifier("worker_id", request.worker_id)
@@ -185,11 +179,9 @@ class CoordinatorServicer(coordinator_service_pb2_grpc.CoordinatorServiceService
             return await self._registration.register(request, target)
 
     async def ListWorkers(self, request: pb.ListWorkersRequest, context: Any) -> pb.ListWorkersResponse:  # noqa: N802
-        """See the proto."""
         return pb.ListWorkersResponse(workers=[worker.to_message() for worker in self._registry.all()])
 
     async def DrainWorker(self, request: pb.DrainWorkerRequest, context: Any) -> pb.DrainWorkerResponse:  # noqa: N802
-        """See the proto."""
         with Fields() as fields:
             fields.identifier("worker_id", request.worker_id)
         worker = self._registry.find(request.worker_id)

@@ -12,6 +12,8 @@ from google.protobuf.message import Message
 
 from holdfast.errors import InvalidRequest, Violation
 
+__all__ = ["Place", "fingerprint", "make_token", "read_token"]
+
 Place = tuple[datetime, str]
 
 

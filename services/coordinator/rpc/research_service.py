@@ -7,6 +7,8 @@ from typing import Any, NoReturn
 from holdfast.errors import Unimplemented
 from holdfast.v1 import research_service_pb2_grpc
 
+__all__ = ["NAME", "ResearchServicer"]
+
 NAME = "holdfast.v1.ResearchService"
 
 
@@ -14,23 +16,18 @@ class ResearchServicer(research_service_pb2_grpc.ResearchServiceServicer):
     """Every method answers UNIMPLEMENTED with the reason."""
 
     async def StartResearch(self, request: Any, context: Any) -> NoReturn:  # noqa: N802
-        """See the proto."""
         raise _not_built()
 
     async def GetResearch(self, request: Any, context: Any) -> NoReturn:  # noqa: N802
-        """See the proto."""
         raise _not_built()
 
     async def ListResearches(self, request: Any, context: Any) -> NoReturn:  # noqa: N802
-        """See the proto."""
         raise _not_built()
 
     async def CancelResearch(self, request: Any, context: Any) -> NoReturn:  # noqa: N802
-        """See the proto."""
         raise _not_built()
 
     async def ListTrials(self, request: Any, context: Any) -> NoReturn:  # noqa: N802
-        """See the proto."""
         raise _not_built()
 
 

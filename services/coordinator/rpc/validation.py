@@ -14,9 +14,11 @@ from holdfast.services.coordinator.operations.start import MAX_ATTEMPTS
 from holdfast.v1.coordinator_service_pb2 import StartBacktestRequest, StartTrainingRequest
 from holdfast.v1.operation_pb2 import CheckpointPolicy
 
+__all__ = ["ADDRESS", "ID", "MAX_CHECKPOINT_ID", "MAX_PAGE", "MAX_STRATEGY", "MAX_TEXT", "REQUEST_ID", "Fields"]
+
 # Ids become parts of paths: nothing that could climb out of a directory.
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-# <operation>/<attempt>-<unit>[.<step>][-<type>]; the type is told for all but periodic ones.
+# host:port, the host an IPv6 address in brackets, too.
 ADDRESS = re.compile(r"[^\s:]+:\d{1,5}|\[[^\s\]]+\]:\d{1,5}")
 REQUEST_ID = re.compile(r"[\x21-\x7e]{0,128}")
 

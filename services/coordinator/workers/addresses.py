@@ -17,6 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from holdfast.errors import InvalidRequest, Violation
 
+__all__ = ["RESOLVERS", "RESOLVE_SECONDS", "Address", "Addresses", "Network", "address_of_peer"]
+
 RESOLVE_SECONDS = 2.0
 # Look-ups that hang hold up one another, and nothing else.
 RESOLVERS = 4

@@ -11,6 +11,8 @@ from holdfast.services.coordinator.workers.addresses import Addresses
 from holdfast.services.coordinator.workers.registry import Registry
 from holdfast.v1 import coordinator_service_pb2
 
+__all__ = ["Admission"]
+
 
 class Admission:
     """`admit` is held while a worker registers."""

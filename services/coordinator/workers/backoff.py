@@ -6,6 +6,8 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
+__all__ = ["FIRST", "LONGEST", "Backoff"]
+
 # Of a worker that did not take a run, and of an operation that no worker took.
 FIRST, LONGEST = 1.0, 60.0  # seconds; at least half of it, so that many do not come back in one moment
 

@@ -22,6 +22,25 @@ from holdfast.services.coordinator.rpc.validation import Fields
 from holdfast.services.coordinator.workers.refusals import UNKNOWN, Refusals
 from holdfast.v1 import checkpoint_pb2, coordinator_service_pb2, operation_pb2, worker_pb2
 
+__all__ = [
+    "MAX_ATTEMPT",
+    "MAX_LINE",
+    "MAX_LINES",
+    "MAX_MESSAGE",
+    "MAX_NAMES",
+    "MAX_UNIT",
+    "MAX_WORD",
+    "Border",
+    "Refused",
+    "Seconds",
+    "check_checkpoint",
+    "check_notice",
+    "check_result",
+    "check_run",
+    "clean_progress",
+    "kind_of",
+]
+
 MAX_ATTEMPT = 2**31 - 1
 MAX_UNIT = 2**53  # epochs, bars, steps, bytes: exact in JSON and in a double
 MAX_WORD = 200  # characters of a name, a phase, a reason

@@ -24,6 +24,8 @@ from holdfast.services.coordinator.workers.registry import Registry
 from holdfast.services.coordinator.workers.worker import Worker, choose, offer
 from holdfast.v1 import checkpoint_pb2
 
+__all__ = ["MOST_DELIVERIES", "REFUSALS", "RETRY_DATABASE", "Dispatcher"]
+
 log = structlog.get_logger()
 
 # Claims in a row of which nobody knows whether the worker got them. With the backoff that is a quarter of an hour,
@@ -239,7 +241,7 @@ def _will_pass(error: HoldfastError) -> bool:
     """Whether the same run may be taken later, or elsewhere. A missing checkpoint or a bad request never will."""
     if isinstance(error, Unavailable | AtCapacity | LostRace) or error.reason == "WORKER_DRAINING":
         return True
-    # A status that has no class of its own: the call was cancelled, because the worker has registered anew.
+    # A status that has no class of its own: the call was cancelled, because the worker has registered again.
     return type(error) is HoldfastError
 
 

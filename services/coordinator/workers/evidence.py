@@ -19,9 +19,11 @@ from holdfast.errors import HoldfastError, InvalidRequest, NotFound, Unavailable
 from holdfast.services.coordinator.postgres.patience import PATIENCE
 from holdfast.v1 import checkpoint_pb2, operation_pb2, worker_pb2
 
+__all__ = ["FIRST_WAIT", "LONGEST_WAIT", "NOT_VERIFIED", "RESULT_NOT_VERIFIED", "Evidence", "Result"]
+
 log = structlog.get_logger()
 
-FIRST_WAIT, LONGEST_WAIT = 0.2, 10.0  # seconds between two looks at a store that is away
+FIRST_WAIT, LONGEST_WAIT = 0.2, 10.0  # seconds between two looks at a store that is unavailable
 
 NOT_VERIFIED = "CHECKPOINT_NOT_VERIFIED"
 RESULT_NOT_VERIFIED = "RESULT_NOT_VERIFIED"
@@ -46,7 +48,7 @@ class Evidence:
     ) -> checkpoint_pb2.Checkpoint:
         """The checkpoint as its manifest describes it.
 
-        Raises InvalidRequest (CHECKPOINT_NOT_VERIFIED), and Unavailable for a store that is away.
+        Raises InvalidRequest (CHECKPOINT_NOT_VERIFIED), and Unavailable for a store that is unavailable.
         """
         identifier = checkpoint.checkpoint_id
         if checkpoint.uri != identifier:
@@ -79,7 +81,7 @@ class Evidence:
 
     async def _manifest(self, path: str, digest: str, reason: str) -> tuple[dict[str, Any], str, int]:
         if len(digest) != 64:
-            raise InvalidRequest(f"The manifest's digest of {path} is not told.", reason=reason)
+            raise InvalidRequest(f"The manifest's digest of {path} is missing.", reason=reason)
         wait = FIRST_WAIT
         while True:
             try:

@@ -20,6 +20,8 @@ from holdfast.services.coordinator.workers.evidence import RESULT_NOT_VERIFIED, 
 from holdfast.services.coordinator.workers.registry import Registry
 from holdfast.v1 import checkpoint_pb2, operation_pb2, worker_pb2
 
+__all__ = ["CRASHES", "Facts"]
+
 log = structlog.get_logger()
 
 # What the automatic resume may follow. A run that raised an expected error (bad data) would raise it again; a store
@@ -70,7 +72,7 @@ class Facts:
         if _is_superseded(operation, checkpoint):
             return operation.status is not Status.CANCELLED
         stored = await self._evidence.of_checkpoint(run, checkpoint)
-        with contextlib.suppress(LostRace):  # a registration has just told it: the same as a repeat
+        with contextlib.suppress(LostRace):  # a registration has just recorded it: the same as a repeat
             if await self._checkpoints.save(run.operation_id, run.attempt, stored, worker_id=worker_id) is not None:
                 return True
         operation = await self._store.find(run.operation_id)
@@ -175,7 +177,7 @@ class Facts:
             return failure(
                 RESULT_NOT_VERIFIED,
                 f"The run says that it has completed, but its result cannot be believed: {error.message} Resume it "
-                f"with `holdfast operations resume {operation.id}` if it has a checkpoint, or start it anew.",
+                f"with `holdfast operations resume {operation.id}` if it has a checkpoint, or start it over.",
             )
         return None
 

@@ -14,6 +14,8 @@ from holdfast.rpc.limits import FACT_BYTES
 from holdfast.services.coordinator.operations.records import Operation
 from holdfast.v1 import backtester_service_pb2_grpc, checkpoint_pb2, trainer_service_pb2_grpc, worker_pb2
 
+__all__ = ["COMMAND_DEADLINE", "Stream", "WorkerLink"]
+
 COMMAND_DEADLINE = 10.0  # seconds
 
 

@@ -26,6 +26,8 @@ from holdfast.services.coordinator.workers.registry import Registry
 from holdfast.services.coordinator.workers.worker import Worker
 from holdfast.v1 import coordinator_service_pb2
 
+__all__ = ["CLOCK_GAP", "OrphanDetector"]
+
 log = structlog.get_logger()
 
 # A gap of so many intervals between two checks means that we slept, not that the workers died.
@@ -67,12 +69,11 @@ class OrphanDetector:
         registry.on_lost.append(self._suspect_runs)
 
     async def run(self) -> None:
-        """Checks every interval, for ever. A lost database delays a check; the time it was away counts for nobody."""
+        """Checks every interval, for ever. A lost database delays a check; that time counts for nobody."""
         log.info("Orphan detector started", timeout=self._timeout, interval=self._interval)
         self._running = True
         try:
             while True:
-                # Never sleep past the moment at which a suspect's time is over.
                 await self._sleep(self._interval)
                 try:
                     with patient(REQUEST_PATIENCE):  # an outage has to end the check, since its time counts for nobody

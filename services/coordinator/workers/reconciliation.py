@@ -29,6 +29,8 @@ from holdfast.services.coordinator.operations.transitions import DATABASE_BEHIND
 from holdfast.services.coordinator.workers.orphans import OrphanDetector
 from holdfast.v1 import worker_pb2
 
+__all__ = ["CHILD_ORPHANED", "GREATEST_ATTEMPT", "RESTARTED", "Reconciliation", "Verdict"]
+
 log = structlog.get_logger()
 
 RESTARTED = "The coordinator has restarted and waits for the worker to claim the run"

@@ -8,6 +8,8 @@ import structlog
 
 from holdfast.errors import HoldfastError
 
+__all__ = ["REMEMBERED", "STRIKES", "UNKNOWN", "Refusals"]
+
 log = structlog.get_logger()
 
 # A fact whose handling met a defect so often is refused: it would end every stream of its worker, and hold up what is

@@ -19,6 +19,8 @@ from holdfast.services.coordinator.workers.registry import Registry
 from holdfast.services.coordinator.workers.supervision import Supervision
 from holdfast.v1 import coordinator_service_pb2, worker_pb2
 
+__all__ = ["LOOK", "PROOF_OF_LIFE", "Registration"]
+
 log = structlog.get_logger()
 
 # A process that still beats after this is alive, whoever else uses its name.
@@ -58,7 +60,7 @@ class Registration:
             refused = self._border.registration(request)
             ended = [report.run for report in request.finished_runs]
             acknowledged = [*refused.finished, *await self._take_ends(request)]
-            keep, stop = await self._judge(request)
+            keep, stop = await self._reconcile(request)
             stop += refused.current
             claimed = {(run.operation_id, run.attempt) for run in (*keep, *ended)}
             named = {(state.run.operation_id, state.run.attempt) for state in request.current_runs}
@@ -97,7 +99,7 @@ class Registration:
             known.append(report.run)
         return known
 
-    async def _judge(
+    async def _reconcile(
         self, request: coordinator_service_pb2.RegisterWorkerRequest
     ) -> tuple[list[worker_pb2.RunRef], list[worker_pb2.RunRef]]:
         keep, stop = [], []

@@ -22,6 +22,20 @@ from holdfast.services.coordinator.workers.session import Session
 from holdfast.services.coordinator.workers.worker import Worker
 from holdfast.v1 import worker_pb2
 
+__all__ = [
+    "ACKNOWLEDGE_AT_ONCE",
+    "FACTS_WAITING",
+    "HELLO_TIMEOUT",
+    "MAX_ANSWER",
+    "MISSED_HEARTBEATS",
+    "ORDERS_WAITING",
+    "REDIAL_AFTER_DEFECT",
+    "REDIAL_FIRST",
+    "REDIAL_LAST",
+    "SHORTEST_SILENCE",
+    "Supervision",
+]
+
 log = structlog.get_logger()
 
 HELLO_TIMEOUT = 5.0  # seconds

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Mapping
 from pathlib import Path
 
 from holdfast.run.contract import Assignment, StopKind
@@ -11,8 +9,8 @@ from holdfast.settings import load_settings
 from holdfast.v1 import checkpoint_pb2, operation_pb2
 
 
-class ListeningRun:
-    """Records what a run says; implements holdfast.run.contract.Run."""
+class ListeningRun(RecordingRun):
+    """Any run: nothing looks at its assignment but for the operation and the attempt."""
 
     def __init__(self, operation_id: str = "op-1", attempt: int = 1) -> None:
         self._assignment = Assignment(operation_id, attempt, "", Path(), load_settings())

@@ -120,7 +120,7 @@ def test_the_run_is_told_when_the_saver_dies_at_any_boundary_and_the_next_save_w
             assert usable(store) in (1, 2)
             if run.saved:
                 break
-            assert [kind for kind, _ in run.notices] == ["CHECKPOINT_FAILED"]
+            assert [notice.kind for notice in run.notices] == ["CHECKPOINT_FAILED"]
             writer.save(snapshot(3), PERIODIC)
         assert [checkpoint.unit for checkpoint in run.saved] == [3]
         assert usable(store) == 3

@@ -55,7 +55,7 @@ class Scene:
 
     @property
     def events(self) -> list[str]:
-        return [kind for kind, _ in self.run.notices]
+        return [notice.kind for notice in self.run.notices]
 
     def write(self) -> str:
         self.store.write_new("models/op-1-1", {"a": [b"abc"]}, lambda: b"{}")
@@ -76,7 +76,7 @@ def test_the_result_waits_for_room_and_says_so(scene: Scene) -> None:
     scene.room_at = 100.0
     assert with_final(scene, lambda final: final.result("the model", scene.write)) == "written"
     assert scene.events == ["WAITING_FOR_SPACE", "WAIT_FOR_SPACE_ENDED"]
-    begin, end = (message for _, message in scene.run.notices)
+    begin, end = (notice.message for notice in scene.run.notices)
     assert "Waiting up to 600 s for room for the model" in begin
     assert f"3 bytes are needed in {scene.root}/models/op-1-1" in begin
     assert "are free. Free some space" in begin

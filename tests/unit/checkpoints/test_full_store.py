@@ -210,7 +210,7 @@ def test_a_full_store_is_told_once_and_once_more_when_there_is_room(tmp_path: Pa
             writer.save(Snapshot(unit, "epoch", {}), PERIODIC)
             assert ended.acquire(timeout=30)
     theirs_ended[0].close()
-    assert [kind for kind, _ in run.notices] == ["CHECKPOINT_FAILED", "CHECKPOINT_RECOVERED"]
+    assert [notice.kind for notice in run.notices] == ["CHECKPOINT_FAILED", "CHECKPOINT_RECOVERED"]
     assert "5010 bytes are needed in" in run.notices[0][1]
     assert "at epoch 6, after 5 that failed" in run.notices[1][1]
     assert [checkpoint.unit for checkpoint in run.saved] == [6, 7, 8]

@@ -63,7 +63,7 @@ def test_a_killed_saver_is_told_and_replaced(tmp_path: Path) -> None:
         os.kill(started[0].pid, signal.SIGKILL)
         writer.save(Snapshot(2, "epoch", {}), PERIODIC)
         assert run.heard.wait(30)
-        ((kind, message),) = run.notices
+        ((kind, message, _),) = run.notices
         writer.save(Snapshot(3, "epoch", {}), PERIODIC)
     assert kind == "CHECKPOINT_FAILED"
     assert "ended before it answered" in message

@@ -277,7 +277,7 @@ def test_status_without_a_database_is_5_and_counts_nothing(script: Script, holdf
     assert said.code == 5
     assert "none yet" not in said.out
     assert "unknown: the database" in said.out
-    assert "away since 2023-11-1" in said.out
+    assert "unavailable since 2023-11-1" in said.out
     assert "Connection refused" in said.out
     assert "HOLDFAST_DATABASE_URL" in said.err
     as_json = holdfast("status", "--json")

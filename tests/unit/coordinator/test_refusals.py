@@ -54,4 +54,4 @@ def test_an_outage_is_said_once_although_reads_go_on() -> None:
         now += QUIET
         health.succeeded()
     assert (failing, health.failing) == (True, False)
-    assert [line["event"].split(";")[0] for line in logs] == ["Database cannot be used", "Database can be used again"]
+    assert [line["event"].split(";")[0] for line in logs] == ["Database unavailable", "Database available again"]

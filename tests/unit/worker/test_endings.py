@@ -22,8 +22,10 @@ RAISED = worker_pb2.RunFinished(
 )
 
 
-def end(told: worker_pb2.RunFinished | None = None, exited: Exit | None = None, **more: Any) -> worker_pb2.RunFinished:
-    return conclude(Ending(run=RUN, told=told, exit=exited or Exit(), **more))
+def end(
+    reported: worker_pb2.RunFinished | None = None, exited: Exit | None = None, **more: Any
+) -> worker_pb2.RunFinished:
+    return conclude(Ending(run=RUN, reported=reported, exit=exited or Exit(), **more))
 
 
 def test_completed_keeps_its_result_whatever_happened_after() -> None:
@@ -61,10 +63,10 @@ def test_a_cooperative_stop(
 
 
 def test_a_run_told_to_stop_by_the_system_itself() -> None:
-    told = worker_pb2.RunFinished(
+    reported = worker_pb2.RunFinished(
         outcome=worker_pb2.RUN_OUTCOME_CANCELLED, failure=operation_pb2.Failure(reason="SHUTDOWN")
     )
-    assert end(told, checkpoint=CHECKPOINT).failure.message == "Graceful shutdown - checkpoint saved"
+    assert end(reported, checkpoint=CHECKPOINT).failure.message == "Graceful shutdown - checkpoint saved"
 
 
 @pytest.mark.parametrize("exited", [Exit(signal=9), Exit(unseen="the fork server died")])

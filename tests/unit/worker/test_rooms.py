@@ -91,12 +91,12 @@ def test_a_registration_fits_however_many_ends_wait() -> None:
     ends = [worker_pb2.RunFinished(run=worker_pb2.RunRef(operation_id=f"op-{n}", attempt=1)) for n in range(300)]
     for end in ends:
         end.failure.log_tail.extend(["x" * 500] * 40)
-    told, claimed = _fitting(ends)
-    assert [*(end.run.operation_id for end in told), *(state.run.operation_id for state in claimed)] == [
+    reported, claimed = _fitting(ends)
+    assert [*(end.run.operation_id for end in reported), *(state.run.operation_id for state in claimed)] == [
         f"op-{n}" for n in range(300)
     ]
-    assert told
-    assert sum(message.ByteSize() for message in (*told, *claimed)) < REQUEST_BYTES / 2
+    assert reported
+    assert sum(message.ByteSize() for message in (*reported, *claimed)) < REQUEST_BYTES / 2
 
 
 @pytest.mark.parametrize(

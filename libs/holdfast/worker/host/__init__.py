@@ -16,3 +16,5 @@ In both:
     context     what every run of a worker has in common: told to the fork server once
     wire        frames on the pipe: the order and a stop down, messages and beats up
 """
+
+__all__: list[str] = []

@@ -29,6 +29,8 @@ from holdfast.worker.host import wire
 from holdfast.worker.host.childrun import ChildRun
 from holdfast.worker.host.context import RunContext
 
+__all__ = ["die_with_parent", "run_child"]
+
 _PR_SET_PDEATHSIG = 1
 _OOM_SCORE = "500"  # of 1000: when memory ends, the kernel takes the run and not its worker
 _EXIT_DEFECT = 70
@@ -91,7 +93,7 @@ def _execute(pipe: socket.socket, context: RunContext) -> int:
         finished.outcome = worker_pb2.RUN_OUTCOME_FAILED
         finished.failure.reason = "RUN_RAISED"
         finished.failure.message = f"{type(error).__name__}: {error}"
-    _flush()  # before the end is told: the worker reads the log's tail then
+    _flush()  # before the end is reported: the worker reads the log's tail then
     run.finish(finished)
     return 0
 

@@ -26,6 +26,8 @@ from holdfast.v1 import checkpoint_pb2, operation_pb2, worker_pb2
 from holdfast.worker.host import wire
 from holdfast.worker.host.context import RunContext
 
+__all__ = ["PROGRESS_PER_SECOND", "PipeRun"]
+
 PROGRESS_PER_SECOND = 20.0
 _RECEIVE_BYTES = 65_536
 
@@ -111,7 +113,7 @@ class ChildRun:
     def _say(self, message: worker_pb2.WorkerMessage) -> None:
         self._signs += 1
         with self._lock:
-            self._take_progress()  # what happened first is told first
+            self._take_progress()  # what happened first is reported first
             self._queue.append(wire.frame(message.SerializeToString()))
         self._wake()
 

@@ -17,6 +17,8 @@ import structlog
 from holdfast.worker.host.context import RunContext
 from holdfast.worker.host.executor import Exit
 
+__all__ = ["ForkRefused", "ForkServerClient", "ForkServerGone"]
+
 log = structlog.get_logger()
 
 # Libraries that start threads when they are imported (OpenBLAS, the jemalloc of polars and of Arrow) are asked not to:

@@ -17,6 +17,8 @@ from holdfast.v1 import worker_pb2
 from holdfast.worker.host import wire
 from holdfast.worker.host.executor import Pulse
 
+__all__ = ["RunPipe"]
+
 log = structlog.get_logger()
 
 _RECEIVE_BYTES = 262_144

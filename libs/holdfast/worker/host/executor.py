@@ -13,6 +13,8 @@ from typing import Protocol
 from holdfast.run.contract import StopKind
 from holdfast.v1 import worker_pb2
 
+__all__ = ["Executor", "Exit", "Pulse", "RunProcess"]
+
 
 @dataclass(frozen=True, slots=True)
 class Exit:
@@ -29,7 +31,7 @@ class Exit:
 
 @dataclass(frozen=True, slots=True)
 class Pulse:
-    """What a run's process last said of its life: how many beats have come, and the signs of life that they told."""
+    """What a run's process last said of its life: how many beats have come, and the signs of life that they carried."""
 
     beats: int = 0
     signs: int = 0

@@ -26,6 +26,8 @@ from holdfast.fingerprint import code_digest, fingerprint
 from holdfast.worker.host import child, wire
 from holdfast.worker.host.context import RunContext
 
+__all__ = ["ForkServer", "main"]
+
 _MAX_LINE_BYTES = 65_536
 _MAX_DESCRIPTORS = 32
 
@@ -135,7 +137,7 @@ def _fingerprint() -> dict[str, str]:
         try:
             os.write(writer, json.dumps(fingerprint()).encode())
             os._exit(0)
-        except BaseException:  # noqa: BLE001 - printed, and told by the exit code
+        except BaseException:  # noqa: BLE001 - printed, and shown by the exit code
             traceback.print_exc()
             os._exit(1)
     os.close(writer)
@@ -172,7 +174,7 @@ def main(arguments: list[str]) -> int:
         for name in (*context.preload, context.execute.partition(":")[0]):
             importlib.import_module(name)
         known = _fingerprint()
-    except Exception as error:  # noqa: BLE001 - told to the worker, which stops with it
+    except Exception as error:  # noqa: BLE001 - reported to the worker, which stops with it
         traceback.print_exc()
         fork_server.say(failed=f"{type(error).__name__}: {error}")
         return 1

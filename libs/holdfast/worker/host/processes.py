@@ -24,6 +24,8 @@ from holdfast.worker.host.connection import RunConnection
 from holdfast.worker.host.context import RunContext
 from holdfast.worker.host.executor import Exit, Pulse
 
+__all__ = ["LAUNCH_SECONDS", "ForkedRun", "ProcessExecutor"]
+
 log = structlog.get_logger()
 
 LAUNCH_SECONDS = 60.0  # for a fork server that has just died to come back

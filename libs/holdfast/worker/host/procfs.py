@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+__all__ = ["Activity", "activity"]
+
 _PROC = Path("/proc")
 
 

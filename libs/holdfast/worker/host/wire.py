@@ -13,6 +13,24 @@ from collections.abc import Iterator
 from holdfast.run.contract import StopKind
 from holdfast.v1 import worker_pb2
 
+__all__ = [
+    "BEAT_SECONDS",
+    "MAX_FRAME_BYTES",
+    "STACKS_SIGNAL",
+    "TAG_ASSIGNMENT",
+    "TAG_CHECKPOINT",
+    "TAG_CONTEXT",
+    "TAG_STOP",
+    "Deframer",
+    "Order",
+    "OrderReader",
+    "WireError",
+    "beat_frame",
+    "frame",
+    "read_beat",
+    "stop_frame",
+]
+
 MAX_FRAME_BYTES = 64 * 1024 * 1024
 
 _TAG_ORDER = b"A"  # RunAssignment: the run begins
