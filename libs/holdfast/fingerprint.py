@@ -10,6 +10,8 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
+__all__ = ["changes", "code_digest", "digest_source", "fingerprint", "threads"]
+
 _PACKAGE = Path(__file__).parent
 # The source that decides bytes, in a model, in trades, or in what a resume goes on from.
 _DECISIVE = (

@@ -7,6 +7,8 @@ import sys
 from holdfast.run import foreground
 from holdfast.worker import run_worker
 
+__all__ = ["EXECUTE", "PRELOAD", "main"]
+
 EXECUTE = "holdfast.services.backtester.run:execute"
 # Imported before the first fork, so that a run starts with torch loaded and the kernel compiled.
 PRELOAD = ("holdfast.services.backtester.run",)

@@ -49,7 +49,7 @@ from holdfast.v1.checkpoint_service_pb2_grpc import add_CheckpointServiceService
 from holdfast.v1.coordinator_service_pb2_grpc import add_CoordinatorServiceServicer_to_server
 from holdfast.v1.research_service_pb2_grpc import add_ResearchServiceServicer_to_server
 
-__all__ = ["STOP_GRACE", "Rooms", "Work", "adopt_store", "run"]
+__all__ = ["STOP_GRACE", "Rooms", "adopt_store", "run"]
 
 log = structlog.get_logger()
 

@@ -24,6 +24,8 @@ import structlog
 
 from holdfast.services.coordinator.postgres.patience import PATIENCE
 
+__all__ = ["FIRST_PAUSE", "LONGEST_PAUSE", "Tasks"]
+
 log = structlog.get_logger()
 
 # Housekeeping that met a defect begins again after this, doubled each time.

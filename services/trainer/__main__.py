@@ -7,6 +7,8 @@ import sys
 from holdfast.run import foreground
 from holdfast.worker import run_worker
 
+__all__ = ["EXECUTE", "PRELOAD", "main"]
+
 EXECUTE = "holdfast.services.trainer.run:execute"
 # Making an optimiser imports torch._dynamo, which takes seconds: loaded once here, before runs are forked.
 PRELOAD = ("holdfast.services.trainer.run", "torch._dynamo")

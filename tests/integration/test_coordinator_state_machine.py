@@ -213,7 +213,7 @@ class LifeCycle(RuleBasedStateMachine):
             )
             assert moved is not None
             assert moved.attempt == operation.attempt
-            # The same statement again, as after a lost answer, even when it has been claimed anew.
+            # The same statement again, as after a lost answer, even when it has been claimed again.
             assert (
                 self.do(self.house.transitions.decline(operation, queue_status(operation), "NO_FREE_SLOT", "refused"))
                 is None

@@ -11,7 +11,7 @@ import pytest
 
 from holdfast.rpc import create_channel, error_from_rpc
 from holdfast.v1 import trainer_service_pb2_grpc, worker_pb2
-from tests.integration.worker_support import Bench, Stream, Worker, assignment, bench_in, until
+from tests.integration.worker_support import Bench, Stream, Worker, assignment, bench_in
 from tests.support.coordinator import running_coordinator
 from tests.support.waiting import until
 

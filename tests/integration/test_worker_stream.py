@@ -13,7 +13,7 @@ import pytest
 from holdfast.errors import Unavailable
 from holdfast.rpc import error_from_rpc
 from holdfast.v1 import worker_pb2
-from tests.integration.worker_support import Bench, Proxy, alive, bench_in, until
+from tests.integration.worker_support import Bench, Proxy, alive, bench_in
 from tests.support.future import arrived, future
 from tests.support.waiting import until
 

@@ -17,7 +17,6 @@ __all__ = [
     "duration",
     "fraction",
     "number",
-    "position",
     "progress_line",
     "remaining",
     "size",

@@ -67,7 +67,6 @@ class CheckpointWriter:
         self._saver: Saver | None = None
         self._changed = threading.Condition()
         self._waiting: _Job | None = None
-        self._busy = False
         self._closing = False
         # Of the periodic saves that failed in a row: how many, and what the last event said of them.
         self._failed = 0
@@ -124,7 +123,6 @@ class CheckpointWriter:
                 job, self._waiting = self._waiting, None
                 if job is None:
                     return
-                self._busy = True
             try:
                 self._write(job)
                 self._tell_recovery(job)
@@ -134,7 +132,6 @@ class CheckpointWriter:
                     self._pace.failed()
                     self._tell_failure(job, error)
             with self._changed:
-                self._busy = False
                 job.done = True
                 self._changed.notify_all()
 
@@ -185,7 +182,7 @@ class CheckpointWriter:
         self._failed += 1
         if self._reported == type(error).__name__:
             return
-        self._told = type(error).__name__
+        self._reported = type(error).__name__
         where = position(job.snapshot)
         expected = isinstance(error, HoldfastError)  # its words are enough
         log.error("Checkpoint not saved", at=where, error=str(error), exc_info=None if expected else error)

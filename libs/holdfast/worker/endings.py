@@ -11,7 +11,11 @@ from holdfast.kinds import position
 from holdfast.v1 import checkpoint_pb2, operation_pb2, worker_pb2
 from holdfast.worker.host.executor import Exit
 
-__all__ = ["Ending", "StopReason", "conclude", "describe"]
+__all__ = [
+    "Ending",
+    "StopReason",
+    "conclude",
+]
 
 
 class StopReason(Enum):
@@ -94,7 +98,7 @@ def _stopped(ending: Ending) -> operation_pb2.Failure:
         StopReason.SHUTDOWN if reported is not None and reported.failure.reason == "SHUTDOWN" else StopReason.CANCEL
     )
     failure = operation_pb2.Failure(reason=reason.value)
-    by_itself = told is not None or bool(ending.not_started)
+    by_itself = reported is not None or bool(ending.not_started)
     saved = position(ending.checkpoint)
     if reason is StopReason.FENCED:
         why = ending.stop_text or "the coordinator gave the operation to somebody else"

@@ -15,7 +15,12 @@ import structlog
 from holdfast.v1 import worker_pb2
 from holdfast.worker.outbox import Outbox
 
-__all__ = ["CHECKPOINTS_KEPT", "NOTICES_KEPT", "OUTBOX_SECONDS", "Facts"]
+__all__ = [
+    "CHECKPOINTS_KEPT",
+    "NOTICES_KEPT",
+    "OUTBOX_SECONDS",
+    "FactQueue",
+]
 
 log = structlog.get_logger()
 

@@ -21,7 +21,7 @@ from holdfast.worker.identity import Identity
 from holdfast.worker.slots import Slots
 from holdfast.worker.stream import SupervisionStream
 
-__all__ = ["BacktesterServicer", "TrainerServicer", "WorkerServicer", "make_service"]
+__all__ = ["WorkerServicer", "make_service"]
 
 
 class WorkerServicer:

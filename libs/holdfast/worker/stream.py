@@ -21,7 +21,7 @@ from holdfast.worker.handle import RunHandle
 from holdfast.worker.identity import Identity
 from holdfast.worker.slots import Slots
 
-__all__ = ["Session", "Supervision"]
+__all__ = ["Session", "SupervisionStream"]
 
 log = structlog.get_logger()
 

@@ -19,7 +19,7 @@ from holdfast.services.coordinator.operations.store import Store
 from holdfast.services.coordinator.operations.transitions import Request, Transitions
 from holdfast.services.coordinator.postgres.pool import Database
 
-__all__ = ["FIRST_DELAY", "IDLE_ATTEMPTS", "LONGEST_SLEEP", "NOBODY", "RETRY", "AutomaticResume"]
+__all__ = ["FIRST_DELAY", "IDLE_ATTEMPTS", "LONGEST_SLEEP", "NOBODY", "AutomaticResume"]
 
 log = structlog.get_logger()
 

@@ -91,7 +91,7 @@ class Canceller:
         try:
             while True:
                 try:
-                    if await self._told(run):
+                    if await self._delivered(run):
                         return
                     missing = 0.0
                 except NotFound:
@@ -106,7 +106,7 @@ class Canceller:
         finally:
             self._telling.discard((operation_id, attempt))
 
-    async def _told(self, run: worker_pb2.RunRef) -> bool:
+    async def _delivered(self, run: worker_pb2.RunRef) -> bool:
         """One try; True when no other is needed. Raises NotFound: the worker has no such run."""
         operation = await self._store.find(run.operation_id)
         if operation is None or (operation.attempt, operation.status) != (run.attempt, Status.CANCELLING):

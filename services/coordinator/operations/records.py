@@ -14,6 +14,18 @@ from holdfast.kinds import NEEDS, WORKER_KINDS, Kind, Needs
 from holdfast.services.coordinator.operations.lifecycle import RESUMABLE, Status
 from holdfast.v1 import checkpoint_pb2, operation_pb2
 
+__all__ = [
+    "Event",
+    "Operation",
+    "checkpoint_from_row",
+    "checkpoint_ref",
+    "failure",
+    "plain",
+    "result_path",
+    "serialized",
+    "timestamp",
+]
+
 
 @dataclass(frozen=True, slots=True)
 class Operation:

@@ -26,7 +26,6 @@ __all__ = [
     "Details",
     "Request",
     "Transitions",
-    "is_recorded",
     "plain_details",
     "queue_status",
     "result_of",

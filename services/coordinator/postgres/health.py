@@ -11,6 +11,8 @@ import structlog
 
 from holdfast.errors import HoldfastError, NotPossible
 
+__all__ = ["QUIET", "Health"]
+
 log = structlog.get_logger()
 
 # The pause without a failure after which the database counts as well; waiting statements try again sooner.
@@ -42,12 +44,12 @@ class Health:
         if self._since is None:
             self._since = self._last_failure
             self.lost_time = datetime.now(UTC)
-            log.warning("Database cannot be used; facts wait and callers are told", reason=words)
+            log.warning("Database unavailable; facts wait, callers are refused", reason=words)
 
     def succeeded(self) -> None:
         """A statement went through. On a full disk reads go on to, between writes that do not."""
         if self._since is not None and self._clock() - self._last_failure > QUIET:
-            log.info("Database can be used again", seconds=round(self._clock() - self._since, 1))
+            log.info("Database available again", seconds=round(self._clock() - self._since, 1))
             self._since, self.lost_time, self.words = None, None, ""
 
     def give_up(self, words: str) -> None:

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+__all__ = ["PATIENCE", "REQUEST_PATIENCE", "patient"]
+
 # How long a caller's request may wait for a lost database before it answers UNAVAILABLE.
 REQUEST_PATIENCE = 1.0  # seconds
 

@@ -28,8 +28,6 @@ __all__ = [
     "LONGEST_WAIT",
     "OLDEST_SERVER",
     "POOL_SIZE",
-    "QUIET",
-    "REQUEST_PATIENCE",
     "Connection",
     "ConnectionLost",
     "Database",

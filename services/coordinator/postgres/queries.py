@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from holdfast.errors import InternalError
 
-__all__ = ["SQL", "query"]
+__all__ = ["QUERIES", "SQL", "compiled", "statement"]
 
 SQL = Path(__file__).parent / "sql"
 _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)

@@ -32,7 +32,7 @@ Result = operation_pb2.TrainingResult | operation_pb2.BacktestResult
 
 
 class Evidence:
-    """A patient task waits for a store that is away, as for a lost database; a caller is told at once."""
+    """A patient task waits for a store that is unavailable, as for a lost database; a caller is told at once."""
 
     def __init__(
         self,

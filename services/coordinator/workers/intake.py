@@ -16,6 +16,8 @@ from holdfast.services.coordinator.workers.registry import Registry
 from holdfast.services.coordinator.workers.session import Session
 from holdfast.v1 import worker_pb2
 
+__all__ = ["ACKNOWLEDGE_AT_ONCE", "MAX_ANSWER", "Intake"]
+
 log = structlog.get_logger()
 
 ACKNOWLEDGE_AT_ONCE = 256  # facts persisted before they are acknowledged together

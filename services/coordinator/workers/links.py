@@ -5,6 +5,8 @@ from __future__ import annotations
 from holdfast.services.coordinator.workers.link import WorkerLink
 from holdfast.services.coordinator.workers.worker import Worker
 
+__all__ = ["Links"]
+
 
 class Links:
     """`find` is for the rooms that command a worker."""

@@ -14,6 +14,8 @@ from holdfast.services.coordinator.workers.refusals import Refusals
 from holdfast.services.coordinator.workers.worker import Slot, Worker
 from holdfast.v1 import coordinator_service_pb2, worker_pb2
 
+__all__ = ["MISSED_HEARTBEATS", "Registry"]
+
 # A run that its worker has not listed in so many heartbeats holds no slot any more.
 MISSED_HEARTBEATS = 2
 

@@ -10,6 +10,8 @@ from holdfast.services.coordinator.workers.link import Stream, WorkerLink
 from holdfast.services.coordinator.workers.worker import Worker
 from holdfast.v1 import worker_pb2
 
+__all__ = ["FACTS_WAITING", "ORDERS_WAITING", "Fact", "Session"]
+
 log = structlog.get_logger()
 
 # Of one stream. Facts that find no place are left to its next stream; a worker that does not read loses this one.

@@ -23,12 +23,8 @@ from holdfast.services.coordinator.workers.worker import Worker
 from holdfast.v1 import worker_pb2
 
 __all__ = [
-    "ACKNOWLEDGE_AT_ONCE",
-    "FACTS_WAITING",
     "HELLO_TIMEOUT",
-    "MAX_ANSWER",
     "MISSED_HEARTBEATS",
-    "ORDERS_WAITING",
     "REDIAL_AFTER_DEFECT",
     "REDIAL_FIRST",
     "REDIAL_LAST",
@@ -102,7 +98,7 @@ class Supervision:
         await asyncio.gather(*(session.task for session in sessions if session.task), return_exceptions=True)
 
     async def _supervise(self, session: Session) -> None:
-        """Until the session is replaced, or the worker has been away for so long that its runs are nobody's."""
+        """Until the session is replaced, or the worker has been disconnected for so long that its runs are nobody's."""
         worker = session.worker
         delay, last_seen = REDIAL_FIRST, time.monotonic()
         try:

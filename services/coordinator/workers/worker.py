@@ -10,6 +10,8 @@ from holdfast.kinds import NEEDS
 from holdfast.services.coordinator.operations.records import timestamp
 from holdfast.v1 import worker_pb2
 
+__all__ = ["FORGET_AFTER", "FORGET_GHOST_AFTER", "FORGET_IDLE_AFTER", "RUNS", "Slot", "Worker", "choose", "offer"]
+
 # What each kind of worker runs.
 RUNS = {worker_pb2.WorkerKind.Value(f"WORKER_KIND_{needs.worker.upper()}"): kind for kind, needs in NEEDS.items()}
 # A worker that is gone for so long is no longer listed: one that had runs, which people will look for; one that had

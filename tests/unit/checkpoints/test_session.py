@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.artifacts.checkpoint import Snapshot
-from holdfast.run.contract import Assignment, RunStopped, StopKind
+from holdfast.run.contract import RunStopped, StopKind
 from holdfast.run.session import RunSession
 from holdfast.v1 import operation_pb2
 from tests.unit.checkpoints.support import ListeningRun
@@ -20,11 +20,7 @@ class Run(ListeningRun):
 
     def __init__(self, root: Path) -> None:
         super().__init__()
-        self._place = replace(super().assignment, store_url=str(root))
-
-    @property
-    def assignment(self) -> Assignment:
-        return self._place
+        self.assignment = replace(self.assignment, store_url=str(root))
 
     @property
     def stop_requested(self) -> StopKind | None:
@@ -44,7 +40,7 @@ def test_a_cancel_whose_state_cannot_be_taken_stays_a_cancel(tmp_path: Path) -> 
     run = Run(tmp_path)
     with pytest.raises(RunStopped):
         run_guarded(run, RunSession.check_cancelled)
-    ((kind, message),) = run.notices
+    ((kind, message, _),) = run.notices
     assert kind == "CHECKPOINT_FAILED"
     assert message.startswith("The last state could not be saved: the device is gone. ")
 
@@ -56,7 +52,7 @@ def test_a_failure_is_raised_and_not_what_went_wrong_in_saving(tmp_path: Path) -
     run = Run(tmp_path)
     with pytest.raises(ValueError, match="first"):
         run_guarded(run, fail)
-    assert [kind for kind, _ in run.notices] == ["CHECKPOINT_FAILED"]
+    assert [notice.kind for notice in run.notices] == ["CHECKPOINT_FAILED"]
 
 
 def test_what_was_kept_is_saved_where_nothing_newer_is_good(tmp_path: Path) -> None:

@@ -26,7 +26,10 @@ from holdfast.v1 import checkpoint_pb2, operation_pb2, worker_pb2
 from holdfast.worker.host import wire
 from holdfast.worker.host.context import RunContext
 
-__all__ = ["PROGRESS_PER_SECOND", "PipeRun"]
+__all__ = [
+    "PROGRESS_PER_SECOND",
+    "ChildRun",
+]
 
 PROGRESS_PER_SECOND = 20.0
 _RECEIVE_BYTES = 65_536

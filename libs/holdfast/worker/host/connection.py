@@ -17,7 +17,9 @@ from holdfast.v1 import worker_pb2
 from holdfast.worker.host import wire
 from holdfast.worker.host.executor import Pulse
 
-__all__ = ["RunPipe"]
+__all__ = [
+    "RunConnection",
+]
 
 log = structlog.get_logger()
 

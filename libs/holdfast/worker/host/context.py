@@ -11,6 +11,8 @@ from holdfast.settings import load_settings
 from holdfast.v1 import worker_pb2
 from holdfast.worker.host import wire
 
+__all__ = ["RunContext"]
+
 
 @dataclass(frozen=True, slots=True)
 class RunContext:

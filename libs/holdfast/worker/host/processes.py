@@ -24,7 +24,7 @@ from holdfast.worker.host.connection import RunConnection
 from holdfast.worker.host.context import RunContext
 from holdfast.worker.host.executor import Exit, Pulse
 
-__all__ = ["LAUNCH_SECONDS", "ForkedRun", "ProcessExecutor"]
+__all__ = ["LAUNCH_SECONDS", "ProcessExecutor"]
 
 log = structlog.get_logger()
 
