@@ -70,15 +70,17 @@ LIMIT :limit;
 -- name: record_event
 -- An event without a change of status. :fact, a fact's name ("<incarnation>:<sequence>"), so that a fact sent twice is
 -- recorded once. :worker_id, the worker that says so, NULL: we ourselves.
-UPDATE operations o SET last_sequence = last_sequence + 1, update_time = clock_timestamp()
-WHERE o.id = :id AND (:attempt::integer IS NULL OR o.attempt = :attempt)
-  AND (:statuses::text[] IS NULL OR o.status = ANY (:statuses))
-  AND (:worker_id::text IS NULL OR o.worker_id = :worker_id)
-  AND (:fact::text IS NULL OR NOT EXISTS (
-      SELECT 1 FROM operation_events e WHERE e.operation_id = :id AND e.details ->> 'fact' = :fact
-  ))
-RETURNING *, (SELECT c FROM checkpoints c WHERE c.id = o.checkpoint_id) AS checkpoint,
-    add_event(o, :event, :message, :details) AS recorded;
+WITH moved AS (
+    UPDATE operations o SET last_sequence = last_sequence + 1, update_time = clock_timestamp()
+    WHERE o.id = :id AND (:attempt::integer IS NULL OR o.attempt = :attempt)
+      AND (:statuses::text[] IS NULL OR o.status = ANY (:statuses))
+      AND (:worker_id::text IS NULL OR o.worker_id = :worker_id)
+      AND (:fact::text IS NULL OR NOT EXISTS (
+          SELECT 1 FROM operation_events e WHERE e.operation_id = :id AND e.details ->> 'fact' = :fact
+      ))
+    RETURNING *, add_event(o, :event, :message, :details) AS recorded
+)
+SELECT moved.*, c AS checkpoint FROM moved LEFT JOIN checkpoints c ON c.id = moved.checkpoint_id;
 
 -- name: save_progress
 -- The newest progress of every run in one statement.

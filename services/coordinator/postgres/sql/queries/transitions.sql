@@ -79,11 +79,13 @@ WHERE a.operation_id = :id AND a.outcome = 'UNDELIVERED'
 -- name: raise_attempt
 -- No change of status: the store, or a living worker, knows :above, which a restored database has forgotten. The next claim
 -- must not bear the same number.
-UPDATE operations o SET
-    attempt = greatest(attempt, :above::integer) + 1, update_time = clock_timestamp(), last_sequence = last_sequence + 1
-WHERE id = :id AND attempt = :attempt AND status = ANY (:statuses)
-RETURNING *, (SELECT c FROM checkpoints c WHERE c.id = o.checkpoint_id) AS checkpoint,
-    add_event(o, :event, :message, :details) AS recorded;
+WITH moved AS (
+    UPDATE operations o SET
+        attempt = greatest(attempt, :above::integer) + 1, update_time = clock_timestamp(), last_sequence = last_sequence + 1
+    WHERE id = :id AND attempt = :attempt AND status = ANY (:statuses)
+    RETURNING *, add_event(o, :event, :message, :details) AS recorded
+)
+SELECT moved.*, c AS checkpoint FROM moved LEFT JOIN checkpoints c ON c.id = moved.checkpoint_id;
 
 -- name: finish
 -- :automatic, whether the automatic resume may follow, :delay its first delay in seconds (doubled each time, five minutes at
@@ -109,11 +111,13 @@ WITH moved AS (
 SELECT moved.*, c AS checkpoint FROM moved LEFT JOIN checkpoints c ON c.id = moved.checkpoint_id;
 
 -- name: request_cancel
-UPDATE operations o SET
-    status = :status, cancel_time = clock_timestamp(), update_time = clock_timestamp(), last_sequence = last_sequence + 1
-WHERE id = :id AND attempt = :attempt AND status = ANY (:statuses)
-RETURNING *, (SELECT c FROM checkpoints c WHERE c.id = o.checkpoint_id) AS checkpoint,
-    add_event(o, :event, :message, :details) AS recorded;
+WITH moved AS (
+    UPDATE operations o SET
+        status = :status, cancel_time = clock_timestamp(), update_time = clock_timestamp(), last_sequence = last_sequence + 1
+    WHERE id = :id AND attempt = :attempt AND status = ANY (:statuses)
+    RETURNING *, add_event(o, :event, :message, :details) AS recorded
+)
+SELECT moved.*, c AS checkpoint FROM moved LEFT JOIN checkpoints c ON c.id = moved.checkpoint_id;
 
 -- name: adopt
 -- :only_reason, the reason it must have failed for, NULL: any.
@@ -152,18 +156,22 @@ SELECT moved.*, c AS checkpoint FROM moved LEFT JOIN checkpoints c ON c.id = mov
 
 -- name: restart
 -- At the coordinator's start: whatever a worker ran waits for that worker.
-UPDATE operations o SET status = :status, update_time = clock_timestamp(), last_sequence = last_sequence + 1
-WHERE status = ANY (:statuses) AND kind = ANY (:kinds)
-RETURNING *, (SELECT c FROM checkpoints c WHERE c.id = o.checkpoint_id) AS checkpoint,
-    add_event(o, :event, :message) AS recorded;
+WITH moved AS (
+    UPDATE operations o SET status = :status, update_time = clock_timestamp(), last_sequence = last_sequence + 1
+    WHERE status = ANY (:statuses) AND kind = ANY (:kinds)
+    RETURNING *, add_event(o, :event, :message) AS recorded
+)
+SELECT moved.*, c AS checkpoint FROM moved LEFT JOIN checkpoints c ON c.id = moved.checkpoint_id;
 
 -- name: stop_automatic_resume
 -- No change of status: only the promise to continue by itself is taken back.
-UPDATE operations o SET
-    automatic_resume_time = NULL, update_time = clock_timestamp(), last_sequence = last_sequence + 1
-WHERE id = :id AND attempt = :attempt AND automatic_resume_time IS NOT NULL
-RETURNING *, (SELECT c FROM checkpoints c WHERE c.id = o.checkpoint_id) AS checkpoint,
-    add_event(o, :event, :message) AS recorded;
+WITH moved AS (
+    UPDATE operations o SET
+        automatic_resume_time = NULL, update_time = clock_timestamp(), last_sequence = last_sequence + 1
+    WHERE id = :id AND attempt = :attempt AND automatic_resume_time IS NOT NULL
+    RETURNING *, add_event(o, :event, :message) AS recorded
+)
+SELECT moved.*, c AS checkpoint FROM moved LEFT JOIN checkpoints c ON c.id = moved.checkpoint_id;
 
 -- name: list_automatic_resumes
 SELECT o.id, o.attempt, greatest(0, extract(epoch FROM o.automatic_resume_time - clock_timestamp()))::float8 AS due_in
