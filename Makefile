@@ -32,17 +32,15 @@ $(BIN)/uv:
 demo: $(STAMP)  ## train on the S&P 500 of 1999-2013, backtest 2014-2018, print and draw the result
 	$(BIN)/python scripts/demo.py
 
-unit: $(STAMP)  ## the unit tests
-	$(PYTEST) 2 tests/unit
+unit: $(STAMP)  ## the unit tests, and what of the code they reach
+	$(PYTEST) tests/unit --cov --cov-report=term
 
-# A file at a time in several processes; those that wait for others most of the time share two cores well among three.
-# Measured are the unit tests alone: counting lines makes what computes nearly twice as slow.
-# In the order of their names: the longest (chaos, exact) begin first, and none of them is left alone at the end.
-PYTEST := $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder --numprocesses
+# A file at a time in three processes: what waits for others shares two cores with what computes. In the order of their
+# names: the longest (chaos, exact) begin first, and the unit tests fill the end.
+PYTEST := $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder --numprocesses 3
 
-test: $(STAMP)  ## the whole test suite, and what of the code the unit tests reach
-	$(PYTEST) 2 tests/unit --cov --cov-report=term
-	$(PYTEST) 3 --ignore=tests/unit
+test: $(STAMP)  ## the whole test suite
+	$(PYTEST)
 
 format: $(STAMP)  ## put the code into its one form, with what ruff can mend
 	$(BIN)/ruff check --fix .
