@@ -11,7 +11,7 @@ import pytest
 
 from holdfast.errors import InternalError
 from holdfast.v1 import checkpoint_pb2, operation_pb2, worker_pb2
-from tests.support.coordinator import Caller, running_coordinator
+from tests.support.coordinator import Caller, running, running_coordinator
 from tests.support.future import FUTURE, arrived, future
 from tests.support.scripted_worker import ScriptedWorker, failed, ref
 
@@ -22,19 +22,9 @@ async def caller(database_url: str, tmp_path: Path) -> AsyncIterator[Caller]:
         yield caller
 
 
-async def running(caller: Caller, worker: ScriptedWorker) -> str:
-    """An operation that the worker runs under attempt 1."""
-    if not worker.connected:
-        await worker.register()
-    operation = await caller.start()
-    await worker.given(operation.operation_id)
-    await caller.reaches(operation.operation_id, "RUNNING")
-    return operation.operation_id
-
-
 def saved(run_of: str, **fields: Any) -> dict[str, Any]:
     checkpoint = checkpoint_pb2.Checkpoint(
-        checkpoint_id=f"{run_of}/1-5", operation_id=run_of, attempt=1, unit_name="term", unit=5
+        checkpoint_id=f"{run_of}/1-5", operation_id=run_of, attempt=1, unit_name="epoch", unit=5
     )
     checkpoint.type = checkpoint_pb2.CHECKPOINT_TYPE_PERIODIC
     for name, value in fields.items():

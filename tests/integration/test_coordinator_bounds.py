@@ -117,7 +117,7 @@ async def test_a_worker_that_does_not_read_loses_its_stream_and_no_memory_is_spe
         await worker.register()
         known = caller.rooms.registry.find("worker-1")
         assert known is not None
-        before = len(worker.epochs)
+        before = len(worker.terms)
         for number in range(100):
             caller.rooms.supervision._sessions[known.id].stop_run(ref(f"op-{number}", 1), "x" * 1000)
-        await until(lambda: len(worker.epochs) > before and known.connected, "another stream")
+        await until(lambda: len(worker.terms) > before and known.connected, "another stream")

@@ -10,7 +10,7 @@ import pytest
 
 from holdfast.v1 import checkpoint_pb2, operation_pb2, worker_pb2
 from tests.support import stored
-from tests.support.coordinator import Caller, running_coordinator
+from tests.support.coordinator import Caller, running, running_coordinator
 from tests.support.scripted_worker import ScriptedWorker, failed, ref
 from tests.support.waiting import until
 
@@ -19,16 +19,6 @@ from tests.support.waiting import until
 async def caller(database_url: str, tmp_path: Path) -> AsyncIterator[Caller]:
     async with running_coordinator(database_url, tmp_path) as caller:
         yield caller
-
-
-async def running(caller: Caller, worker: ScriptedWorker) -> str:
-    """An operation that the worker runs under attempt 1."""
-    if not worker.connected:
-        await worker.register()
-    operation = await caller.start()
-    await worker.given(operation.operation_id)
-    await caller.reaches(operation.operation_id, "RUNNING")
-    return operation.operation_id
 
 
 def saved(checkpoint: checkpoint_pb2.Checkpoint) -> worker_pb2.CheckpointSaved:
@@ -51,7 +41,7 @@ async def test_no_call_deletes_what_another_has_made(caller: Caller) -> None:
         for report, address in zip(forged, (f"{first}/model-1", first), strict=True):
             report.checkpoint.CopyFrom(
                 checkpoint_pb2.Checkpoint(
-                    checkpoint_id=f"{second}/1-0", operation_id=second, attempt=1, unit_name="term", uri=address
+                    checkpoint_id=f"{second}/1-0", operation_id=second, attempt=1, unit_name="epoch", uri=address
                 )
             )
         stolen = caller.completed(second, 1)

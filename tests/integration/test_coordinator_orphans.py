@@ -13,7 +13,7 @@ from holdfast.services.coordinator.catalogue.checkpoints import Checkpoints
 from holdfast.services.coordinator.operations import automatic
 from holdfast.services.coordinator.workers.orphans import OrphanDetector
 from holdfast.v1 import operation_pb2, worker_pb2
-from tests.support.coordinator import Caller, running_coordinator
+from tests.support.coordinator import Caller, running, running_coordinator
 from tests.support.scripted_worker import ScriptedWorker, cancelled, failed, ref
 from tests.support.waiting import until
 
@@ -42,15 +42,6 @@ def detector_of(caller: Caller, clock: Clock, timeout: float = 60.0, interval: f
         rooms.store, rooms.transitions, rooms.registry, checkpoints, rooms.board,
         timeout=timeout, interval=interval, automatic_delay=automatic.FIRST_DELAY, clock=clock,
     )  # fmt: skip
-
-
-async def running(caller: Caller, worker: ScriptedWorker, max_attempts: int = 0) -> str:
-    if not worker.connected:
-        await worker.register()
-    operation = await caller.start(max_attempts=max_attempts)
-    await worker.given(operation.operation_id)
-    await caller.reaches(operation.operation_id, "RUNNING")
-    return operation.operation_id
 
 
 async def lose(caller: Caller, worker: ScriptedWorker) -> None:

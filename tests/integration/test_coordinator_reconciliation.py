@@ -9,7 +9,7 @@ import grpc
 import pytest
 
 from holdfast.v1 import worker_pb2
-from tests.support.coordinator import Caller, running_coordinator
+from tests.support.coordinator import Caller, running, running_coordinator
 from tests.support.scripted_worker import ScriptedWorker, cancelled, failed, ref
 from tests.support.waiting import until
 
@@ -18,16 +18,6 @@ from tests.support.waiting import until
 async def caller(database_url: str, tmp_path: Path) -> AsyncIterator[Caller]:
     async with running_coordinator(database_url, tmp_path) as caller:
         yield caller
-
-
-async def running(caller: Caller, worker: ScriptedWorker) -> str:
-    """An operation that the worker runs under attempt 1."""
-    if not worker.connected:
-        await worker.register()
-    operation = await caller.start()
-    await worker.given(operation.operation_id)
-    await caller.reaches(operation.operation_id, "RUNNING")
-    return operation.operation_id
 
 
 async def lose(caller: Caller, worker: ScriptedWorker) -> None:
@@ -46,7 +36,7 @@ async def test_running_and_running_goes_on(caller: Caller) -> None:
     async with ScriptedWorker(caller.address) as worker:
         operation_id = await running(caller, worker)
         worker.cut()
-        await until(lambda: worker.streams == 0 or len(worker.epochs) > 1, "the stream to break")
+        await until(lambda: worker.streams == 0 or len(worker.terms) > 1, "the stream to break")
         response = await worker.register()
         assert not response.stop_runs
         assert await caller.status(operation_id) == "RUNNING"

@@ -23,6 +23,7 @@ from holdfast.v1 import (
     worker_pb2,
 )
 from tests.support import stored
+from tests.support.scripted_worker import ScriptedWorker
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "spx_daily.yaml"
 
@@ -139,6 +140,16 @@ class Caller:
     def write_checkpoint(self, operation_id: str, attempt: int, unit: int, **options: Any) -> checkpoint_pb2.Checkpoint:
         """A real checkpoint in the store, as a worker's run writes it; nobody is told."""
         return stored.write_checkpoint(self.home / "store", operation_id, attempt, unit, **options)
+
+
+async def running(caller: Caller, worker: ScriptedWorker, max_attempts: int = 0) -> str:
+    """A new operation that the worker runs under attempt 1."""
+    if not worker.connected:
+        await worker.register()
+    operation = await caller.start(max_attempts=max_attempts)
+    await worker.given(operation.operation_id)
+    await caller.reaches(operation.operation_id, "RUNNING")
+    return operation.operation_id
 
 
 @asynccontextmanager

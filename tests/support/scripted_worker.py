@@ -83,7 +83,7 @@ class ScriptedWorker:
         self.orders: list[worker_pb2.CoordinatorMessage] = []
         self.acknowledged: set[int] = set()
         self.refused: list[worker_pb2.RefusedFact] = []
-        self.epochs: list[int] = []
+        self.terms: list[int] = []
         self.runs: dict[str, int] = {}
         # Raised at the next assignment (each once), or at every cancel.
         self.refusals: list[HoldfastError | None] = []
@@ -152,7 +152,7 @@ class ScriptedWorker:
         """RegisterWorker, and waits for the stream."""
         if current is None:
             current = [worker_pb2.RunState(run=ref(*run)) for run in self.runs.items()]
-        before = len(self.epochs)
+        before = len(self.terms)
         async with create_channel(self._coordinator, retries=False) as channel:
             stub = coordinator_service_pb2_grpc.CoordinatorServiceStub(channel)
             request = coordinator_service_pb2.RegisterWorkerRequest(
@@ -169,7 +169,7 @@ class ScriptedWorker:
             )
             response = await stub.RegisterWorker(request)
         if connect:
-            await until(lambda: len(self.epochs) > before and self.connected, f"a stream to {self.id}")
+            await until(lambda: len(self.terms) > before and self.connected, f"a stream to {self.id}")
         return response
 
     async def assigned(self, number: int = 1) -> tuple[str, int]:
@@ -192,7 +192,7 @@ class ScriptedWorker:
 
     def progress(self, operation_id: str, attempt: int, unit: int) -> None:
         """May be lost."""
-        progress = operation_pb2.Progress(phase="training", unit_name="term", unit=unit, total_units=100)
+        progress = operation_pb2.Progress(phase="training", unit_name="epoch", unit=unit, total_units=100)
         self.say(progress=worker_pb2.ProgressReport(run=ref(operation_id, attempt), progress=progress))
 
     def say(self, **fact: Any) -> None:
@@ -279,7 +279,7 @@ class ScriptedWorker:
 
     async def _listen(self, incoming: Any) -> None:
         async for message in incoming:
-            self.epochs.append(message.coordinator_term)
+            self.terms.append(message.coordinator_term)
             if message.WhichOneof("message") == "acknowledgement":
                 self.acknowledged.update(message.acknowledgement.sequences)
                 self.refused += message.acknowledgement.refused

@@ -1,6 +1,6 @@
 """The one table of legal transitions of an operation. Pure: owns no state, touches neither PostgreSQL nor gRPC.
 
-                    ┌──────── requeue, decline ────────┐
+                    ┌───────── requeue, decline ────────┐
     PENDING ─ claim ─► RUNNING ─ finish ─► COMPLETED    │
        │                │ ▲ │ └─ finish, orphan ─► FAILED ─┐
        │                │ │ └─ cancel ─► CANCELLING ─┐     ├─ resume ─► RESUMING ─ claim ─► RUNNING
@@ -9,7 +9,7 @@
        │     PENDING_RECONCILIATION
        └─ cancel ─► CANCELLED
 
-`store` asks this table for the statuses of every compare-and-set, so that what the table does not know
+`transitions` asks this table for the statuses of every compare-and-set, so that what the table does not know
 cannot be written.
 """
 
