@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from holdfast.services.coordinator.operations.lifecycle import Cause, Status
+from holdfast.services.coordinator.operations.records import failure
 from holdfast.v1 import checkpoint_pb2, operation_pb2, worker_pb2
 from tests.support import stored
 from tests.support.coordinator import Caller, running, running_coordinator
@@ -65,6 +67,27 @@ async def test_no_call_deletes_what_another_has_made(caller: Caller) -> None:
         assert operation.checkpoint.unit == 4
         assert (await caller.system()).refused_messages["run_finished.checkpoint"] == 1
         assert model.exists()
+
+
+async def test_every_statement_asks_itself_whose_the_operation_is(caller: Caller) -> None:
+    """What was read a moment before may have changed: the statement that writes is the one that decides."""
+    async with ScriptedWorker(caller.address) as worker:
+        operation_id = await running(caller, worker)
+        rooms, words = caller.rooms, failure("RUN_DIED", "says a stranger")
+        known = operation_id, 1
+        written = caller.write_checkpoint(operation_id, 1, 3)
+        for worker_id in ("stranger", "worker-1"):
+            own = worker_id == "worker-1"
+            noted = await rooms.store.record_event(operation_id, "NOTED", "", attempt=1, worker_id=worker_id)
+            assert (noted is not None) is own
+            saved_by = await rooms.checkpoints.save(*known, written, worker_id=worker_id)
+            assert (saved_by is not None) is own
+            progressed = await rooms.store.save_progress({operation_id: (1, worker_id, b"")})
+            assert progressed == ({known} if own else set())
+            ended = await rooms.transitions.end(
+                *known, Cause.FINISH, Status.FAILED, "FAILED", "says a stranger", failure=words, worker_id=worker_id
+            )
+            assert (ended is not None) is own
 
 
 FORGERIES: dict[str, dict[str, Any]] = {

@@ -99,6 +99,28 @@ async def test_nothing_that_is_not_ours_is_touched(database_url: str, tmp_path: 
         assert (root / "empty").is_dir()
 
 
+async def test_what_does_not_carry_our_id_stays_in_our_own_operation_too(database_url: str, tmp_path: Path) -> None:
+    async with running_coordinator(database_url, tmp_path) as caller, ScriptedWorker(caller.address) as worker:
+        await worker.register()
+        operation_id = await crashed(caller, worker, 4, 5)
+        clocks, root = Clocks(), tmp_path / "store"
+        sweep = sweep_of(caller, clocks)
+        clocks.led = LED_BEFORE
+        other = open_store(str(tmp_path / "other"))
+        claim_store(other, "f" * 32)
+        write_artifacts(other, f"{operation_id}/1-1", {"a": b"x"}, {})
+        (tmp_path / "other" / operation_id / "1-1").rename(root / operation_id / "1-1")
+        (root / operation_id / "1-2").mkdir()
+        (root / operation_id / "1-2" / "thesis.txt").write_text("mine")
+        caller.write_checkpoint(operation_id, 1, 3)
+        age(root)
+        swept = await sweep.once()
+        # The third is as old and as unknown to every row as the others; it alone is ours.
+        assert [path.rpartition("/")[2] for path in swept.quarantined] == ["1-3"]
+        assert (root / operation_id / "1-1" / "manifest.json").exists()
+        assert (root / operation_id / "1-2" / "thesis.txt").exists()
+
+
 async def test_what_is_ours_goes_into_the_quarantine_first_and_not_in_the_first_hour(
     database_url: str, tmp_path: Path
 ) -> None:
