@@ -8,7 +8,7 @@ outage costs no memory; an end is never let go.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 import structlog
 
@@ -83,12 +83,16 @@ class FactQueue:
             log.error("Outbox cannot be written; the end is kept in memory only", error=repr(error))
         self._add_end(finished)
 
-    def acknowledge(self, sequences: Iterable[int]) -> None:
-        """The coordinator has these; unknown numbers are old news."""
+    def acknowledge(self, sequences: Iterable[int], refused: Collection[int] = ()) -> None:
+        """The coordinator has these; unknown numbers are old news.
+
+        `refused`: those among them that it could not use. No finished run is lost by that: its end stays on disk, and
+        the worker's next process sends it again, perhaps to a coordinator that was mended.
+        """
         for sequence in sequences:
             message = self._forget(sequence)
             if message is not None and message.HasField("run_finished"):
-                self._drop_end(message.run_finished.run)
+                self._drop_end(message.run_finished.run, keep=sequence in refused)
 
     def acknowledge_ends(self, runs: Iterable[worker_pb2.RunRef]) -> None:
         """The same, by run, as a registration's answer says it."""
@@ -152,11 +156,12 @@ class FactQueue:
         self.delivered.clear()
         self.add(worker_pb2.WorkerMessage(run_finished=finished))
 
-    def _drop_end(self, run: worker_pb2.RunRef) -> None:
+    def _drop_end(self, run: worker_pb2.RunRef, *, keep: bool = False) -> None:
         self._ends.pop((run.operation_id, run.attempt), None)
         if not self._ends:
             self.delivered.set()
-        task = asyncio.create_task(asyncio.to_thread(self._outbox.delete, run), name="outbox-delete")
+        leave = self._outbox.set_aside if keep else self._outbox.delete
+        task = asyncio.create_task(asyncio.to_thread(leave, run), name="outbox-delete")
         self._unlinks.add(task)
         task.add_done_callback(self._unlinked)
 

@@ -23,6 +23,7 @@ _MAGIC = b"holdfast-end-1\n"
 _DIGEST_BYTES = 32
 _SUFFIX = ".end"
 _ASIDE = ".corrupt"
+_REFUSED = ".refused"
 
 
 class Outbox:
@@ -34,6 +35,8 @@ class Outbox:
     def load(self) -> list[worker_pb2.RunFinished]:
         """Every end that still waits, oldest first. What cannot be read is set aside and logged."""
         self._directory.mkdir(parents=True, exist_ok=True)
+        for refused in self._directory.glob(f"*{_SUFFIX}{_REFUSED}"):
+            refused.replace(refused.with_name(refused.name.removesuffix(_REFUSED)))
         waiting = []
         for path in sorted(self._directory.glob(f"*{_SUFFIX}"), key=lambda item: item.stat().st_mtime_ns):
             try:
@@ -61,6 +64,16 @@ class Outbox:
     def delete(self, run: worker_pb2.RunRef) -> None:
         """Forgets one end; it is fine when there is none."""
         self._path(run).unlink(missing_ok=True)
+
+    def set_aside(self, run: worker_pb2.RunRef) -> None:
+        """Keeps one end that its coordinator could not use: the next `load` brings it again."""
+        path = self._path(run)
+        try:
+            path.replace(path.with_name(path.name + _REFUSED))
+        except FileNotFoundError:
+            log.warning("Refused end was in memory only, and is gone", operation=run.operation_id, attempt=run.attempt)
+            return
+        self._sync()
 
     def _path(self, run: worker_pb2.RunRef) -> Path:
         return self._directory / f"{run.operation_id}-{run.attempt}{_SUFFIX}"

@@ -171,7 +171,8 @@ class SupervisionStream:
             case "acknowledgement":
                 for refused in message.acknowledgement.refused:
                     log.warning("Fact refused", sequence=refused.sequence, reason=refused.reason, error=refused.message)
-                self._facts.acknowledge(message.acknowledgement.sequences)
+                unusable = {refused.sequence for refused in message.acknowledgement.refused}
+                self._facts.acknowledge(message.acknowledgement.sequences, unusable)
             case "stop_run":
                 self._slots.fence(message.stop_run.run, message.stop_run.reason)
             case "drain":

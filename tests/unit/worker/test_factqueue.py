@@ -100,6 +100,16 @@ async def test_what_a_run_says_fits_into_the_stream() -> None:
     assert all(message.ByteSize() < FACT_BYTES for message in facts.after(0))
 
 
+async def test_an_end_that_was_refused_waits_on_disk_for_the_next_process(tmp_path: Path) -> None:
+    facts = FactQueue(Outbox(tmp_path))
+    await facts.add_end(an_end())
+    facts.acknowledge([1], refused={1})
+    await facts.close()
+    assert facts.after(0) == []
+    assert facts.delivered.is_set()
+    assert Outbox(tmp_path).load() == [an_end()]
+
+
 async def test_an_end_is_on_disk_before_it_is_sent_and_gone_after_its_acknowledgement(tmp_path: Path) -> None:
     outbox = Outbox(tmp_path)
     facts = FactQueue(outbox)

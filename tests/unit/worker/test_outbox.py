@@ -43,6 +43,16 @@ def test_what_is_deleted_is_gone_and_deleting_twice_is_fine(outbox: Outbox) -> N
     assert outbox.load() == []
 
 
+def test_what_was_refused_comes_again_with_the_next_load(outbox: Outbox) -> None:
+    outbox.put(an_end())
+    outbox.set_aside(an_end().run)
+    outbox.delete(an_end().run)
+    outbox.set_aside(an_end().run)  # of an end that never reached the disk: nothing is there to keep
+    assert outbox.load() == [an_end()]
+    outbox.delete(an_end().run)
+    assert outbox.load() == []
+
+
 def test_a_second_put_replaces_the_first(outbox: Outbox) -> None:
     outbox.put(an_end(loss=1.0))
     outbox.put(an_end(loss=2.0))
